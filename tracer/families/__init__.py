@@ -1,0 +1,41 @@
+"""The families that can be traced: one file each, found by listing the folder."""
+
+from __future__ import annotations
+
+import pkgutil
+
+from tracer.errors import UnknownName
+from tracer.families.base import Checkpoint, Family, load
+
+
+def names() -> list[str]:
+    """Names of all families."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base" and m.name[0] != "_")
+
+
+def all_families() -> list[Family]:
+    """Every family, by name."""
+    return [load(name) for name in names()]
+
+
+def family(name: str) -> Family:
+    """A family by its name. Raises UnknownName with the nearest one."""
+    if name not in names():
+        raise UnknownName("family", name, names())
+    return load(name)
+
+
+def find(name: str) -> tuple[Family, Checkpoint]:
+    """Family and checkpoint for the name of either, or a hub id. Raises UnknownName with the nearest one."""
+    known: list[str] = []
+    for candidate in all_families():
+        own = [c.name for c in candidate.checkpoints] + [c.hub for c in candidate.checkpoints]
+        if name.lower() in (n.lower() for n in [candidate.name, *own]):
+            return candidate, candidate.checkpoint(name.lower())
+        known += [candidate.name, *(c.name for c in candidate.checkpoints)]
+    raise UnknownName("model", name, known, "trace-shapes --list shows them all.")
+
+
+def by_model(model: str) -> Family | None:
+    """The family that a diffusers class belongs to, None where there is none."""
+    return next((f for f in all_families() if f.model == model), None)

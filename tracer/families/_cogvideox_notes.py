@@ -1,0 +1,2 @@
+from tracer.notes import Note
+def notes(config): return []

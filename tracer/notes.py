@@ -1,0 +1,149 @@
+"""What a call means: stages, notes, and how they find their calls.
+
+A note points at a call by the path of its module and, for functions and operations, by name; it claims the
+axes of the result and gives a reason. `annotate` puts it on the call; `misfits` says where a note and a trace
+do not agree, which the tests take for an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tracer.calls import Call, Remark, Trace
+from tracer.formula import Formula, parse
+from tracer.shapes import TensorSpec
+
+STAGES = {
+    "time-embedding": "one vector that tells every block how noisy the input is",
+    "offset-embedding": "a second, constant vector of the 1.5 image-to-video models",
+    "guidance-embedding": "the guidance scale as an input, in place of a second pass",
+    "pooled-text": "one vector for the whole prompt",
+    "rope-tables": "angles for every video token, by frame, row and column",
+    "text-projection": "text vectors brought to the model's width",
+    "token-refiner": "the text attends to itself before it meets the video",
+    "patch-embed": "squares of latents become tokens",
+    "concat": "text and video become one sequence",
+    "position-embedding": "where a token stands, added to it",
+    "attention-mask": "which text tokens are padding",
+    "block": "one transformer block",
+    "modulation": "shift, scale and gate from the conditioning vector",
+    "qkv": "queries, keys and values, split into heads",
+    "qk-norm": "queries and keys normalised per head",
+    "rope": "queries and keys turned by their position",
+    "attention": "every token looks at every token",
+    "split": "one sequence becomes text and video again",
+    "gate": "the gated residual",
+    "feed-forward": "each token on its own",
+    "norm-out": "the last modulation",
+    "unpatchify": "tokens become latents",
+}
+"""Slugs of the stages, which are their link anchors too, with a line on each."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Why one call's shape is what it is.
+
+    stage: slug. at: path of the module, block numbers starred. label: the row's name. shape: axes of the
+    result, `B L+S D`; several results by `|`, a written-in-place tensor by its own axes. why: one to three
+    sentences. because: 'config:FIELD', 'source:MODULE:NAME' or 'tensor:NAME'.
+    op: name of the function or operation, empty for the module itself. nth: which of several. out: only
+    results with this variable name. within: only inside this function. row: False keeps it out of the
+    one-screen view.
+    """
+
+    stage: str
+    at: str
+    label: str
+    shape: str
+    why: str
+    because: str
+    op: str = ""
+    nth: int = 0
+    out: str = ""
+    within: str = ""
+
+
+def _places(call: Call, scopes: tuple[str, ...] = ()) -> Iterator[tuple[Call, tuple[str, ...]]]:
+    yield call, scopes
+    inner = (*scopes, call.name) if call.kind == "function" else scopes
+    for child in call.children:
+        yield from _places(child, () if child.kind == "module" and call.kind == "module" else inner)
+
+
+def _matches(note: Note, call: Call, scopes: tuple[str, ...]) -> bool:
+    if call.pattern != note.at or (call.kind == "module") != (note.op == ""):
+        return False
+    return (
+        (not note.op or call.name == note.op)
+        and (not note.out or note.out in call.outputs)
+        and (not note.within or note.within in scopes)
+    )
+
+
+def locate(trace: Trace, notes: Sequence[Note]) -> dict[Note, Call]:
+    """The call each note points at; notes without one are missing from the result."""
+    seen: dict[Note, int] = dict.fromkeys(notes, 0)
+    found: dict[Note, Call] = {}
+    by_path: dict[str, list[Note]] = {}
+    for note in notes:
+        by_path.setdefault(note.at, []).append(note)
+    for call, scopes in _places(trace.root):
+        for note in by_path.get(call.pattern, ()):
+            if note not in found and _matches(note, call, scopes):
+                if seen[note] == note.nth:
+                    found[note] = call
+                seen[note] += 1
+    return found
+
+
+def annotate(trace: Trace, notes: Sequence[Note]) -> Trace:
+    """The trace with stage and remark on every call that a note points at.
+
+    Calls without a note belong to the stage of the call around them.
+    """
+    by_call = {id(call): note for note, call in locate(trace, notes).items()}
+
+    def visit(call: Call) -> Call:
+        children = tuple(visit(c) for c in call.children)
+        note = by_call.get(id(call))
+        if note is None:
+            same = all(a is b for a, b in zip(children, call.children, strict=True))
+            return call if same else dataclasses.replace(call, children=children)
+        remark = Remark(note.label, note.shape, note.why, note.because)
+        return dataclasses.replace(call, children=children, stage=note.stage, remark=remark)
+
+    return dataclasses.replace(trace, root=visit(trace.root))
+
+
+def shown(call: Call) -> list[TensorSpec]:
+    """The tensors a remark speaks of: the results, or what was written in place."""
+    return list(call.outputs.values()) or list(call.inputs.values())[:1]
+
+
+def claim(shape: str, short: Mapping[str, Formula]) -> list[list[Formula]]:
+    """The axes a note states, abbreviations written out."""
+    return [[parse(axis).substitute(short) for axis in part.split()] for part in shape.split("|")]
+
+
+def misfits(trace: Trace, notes: Sequence[Note]) -> list[str]:
+    """Every disagreement between notes and trace: no call, other axes, another formula."""
+    out = []
+    found = locate(trace, notes)
+    for note in notes:
+        call = found.get(note)
+        where = f"note '{note.label}' ({note.stage}) at {note.at} {note.op}".rstrip()
+        if call is None:
+            out.append(f"{where} matches no call")
+            continue
+        claims, specs = claim(note.shape, trace.short), shown(call)
+        if len(claims) != len(specs):
+            out.append(f"{where} claims {len(claims)} results, there are {len(specs)}")
+            continue
+        for axes, spec in zip(claims, specs, strict=True):
+            real = [d.expression() for d in spec.shape]
+            if real != axes:
+                out.append(f"{where} claims ({', '.join(map(str, axes))}), traced is ({', '.join(map(str, real))})")
+    return out
