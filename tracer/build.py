@@ -66,7 +66,7 @@ def build_inputs(
         kind = getattr(torch, dtype if item.dtype == "model" else item.dtype)
         if device == "meta":
             tensor = torch.empty(sizes, device=device, dtype=kind)
-        elif kind.is_floating_point:
+        elif kind.is_floating_point and not item.ones:
             tensor = torch.randn(sizes, device=device).to(kind)
         else:
             tensor = torch.ones(sizes, device=device, dtype=kind)

@@ -74,12 +74,14 @@ class Remark:
 
     label: the row's name in the walkthrough. shape: the axes it claims, checked against the trace.
     because: the config field, source function or tensor that is the reason.
+    brief: whether the one-screen view has a row for it.
     """
 
     label: str
     shape: str
     why: str
     because: str
+    brief: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,9 +277,9 @@ class Trace:
         return render_text(self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        from tracer.views.notebook import mimebundle
+        from tracer.views.notebook import render_html
 
-        return mimebundle(self)
+        return {"text/plain": str(self), "text/html": render_html(self)}
 
 
 def require_stage(trace: Trace, slug: str) -> None:

@@ -28,7 +28,7 @@ class Reader:
         self.points = points
         self.letters = letters
         self.depths = depths
-        self.primes = {s: _largest_prime(points[0][s]) for s in letters}
+        self.primes = {s: largest_prime(points[0][s]) for s in letters}
         self.known: dict[tuple[int, ...], Formula | None] = {}
         self.unread: set[tuple[int, ...]] = set()
 
@@ -97,7 +97,8 @@ class Reader:
         return Formula.of({tuple(sorted(powers.items())): 1}), rest
 
 
-def _largest_prime(n: int) -> int:
+def largest_prime(n: int) -> int:
+    """The largest prime factor; 1 has none and gives 1."""
     largest, d = 1, 2
     while d * d <= n:
         while n % d == 0:

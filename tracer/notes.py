@@ -64,6 +64,7 @@ class Note:
     nth: int = 0
     out: str = ""
     within: str = ""
+    brief: bool = True
 
 
 def _places(call: Call, scopes: tuple[str, ...] = ()) -> Iterator[tuple[Call, tuple[str, ...]]]:
@@ -112,7 +113,7 @@ def annotate(trace: Trace, notes: Sequence[Note]) -> Trace:
         if note is None:
             same = all(a is b for a, b in zip(children, call.children, strict=True))
             return call if same else dataclasses.replace(call, children=children)
-        remark = Remark(note.label, note.shape, note.why, note.because)
+        remark = Remark(note.label, note.shape, note.why, note.because, note.brief)
         return dataclasses.replace(call, children=children, stage=note.stage, remark=remark)
 
     return dataclasses.replace(trace, root=visit(trace.root))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tracer.derive import largest_prime
 from tracer.families.base import Letter
 from tracer.formula import Formula
 
@@ -27,6 +28,9 @@ def points(letters: Sequence[Letter], depths: Sequence[str]) -> list[dict[str, i
             point[x.symbol] = x.multiple * next(primes)
         for grid in ("f", "y", "x", "B"):
             point[grid] = next(primes)
+        for x in letters:
+            if x.total:
+                _fit(point, x)
         point["L"] = long
         point["H"], point["W"] = point["y"] * point["p"], point["x"] * point["p"]
         point["F"] = point["f"] * point.get("p_t", 1)
@@ -34,6 +38,17 @@ def points(letters: Sequence[Letter], depths: Sequence[str]) -> list[dict[str, i
             point[depth] = 2 if i == k else 1
         out.append(point)
     return out
+
+
+def _fit(point: dict[str, int], whole: Letter) -> None:
+    """Make a letter the sum of its parts, moving the last part until the sum has a prime of its own."""
+    taken = {largest_prime(v) for s, v in point.items() if s != whole.symbol}
+    last = whole.total[-1]
+    while True:
+        point[whole.symbol] = sum(point[s] for s in whole.total)
+        if largest_prime(point[whole.symbol]) not in taken | {largest_prime(point[last])}:
+            return
+        point[last] += 2 * point[last] // largest_prime(point[last])
 
 
 def with_grid(values: Mapping[str, int]) -> dict[str, int]:

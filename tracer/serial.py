@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,7 +78,7 @@ def _call_to_json(c: Call) -> dict[str, Any]:
         repeat=c.repeat if c.repeat != 1 else None,
         repeat_formula=c.repeat_formula.to_json() if c.repeat_formula is not None else None,
         stage=c.stage,
-        remark={"label": r.label, "shape": r.shape, "why": r.why, "because": r.because} if (r := c.remark) else None,
+        remark=dataclasses.asdict(c.remark) if c.remark is not None else None,
         opaque=c.opaque,
         lines={str(k): v for k, v in c.lines.items()} if c.lines is not None else None,
         children=[_call_to_json(child) for child in c.children],

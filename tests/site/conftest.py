@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +63,7 @@ def axe() -> Path:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The whole site, built strictly into a folder of its own and served on this machine."""
-    pytest.importorskip("material", reason="the docs extra is not installed: pip install -e '.[docs]'")
+    need(find_spec("material"), "no site to look at, the docs extra is missing: pip install -e '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
     build = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],

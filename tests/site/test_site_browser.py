@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-
-playwright_api = pytest.importorskip("playwright.sync_api", reason="the dev extra is not installed")
+from playwright.sync_api import sync_playwright
 
 pytestmark = pytest.mark.browser
 
@@ -45,7 +44,7 @@ class Visit:
 @pytest.fixture(scope="session")
 def browser(chromium) -> Iterator:
     """One browser for all visits, with a profile of its own."""
-    with playwright_api.sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
         yield browser
         browser.close()

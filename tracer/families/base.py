@@ -19,7 +19,8 @@ class Letter:
     """A letter of the formulas that the config sets.
 
     field: the config field, `name.i` for the i-th entry of a list. multiple: what its values are multiples of
-    (head sizes must halve, and halve again). number: print the value, not the letter.
+    (head sizes must halve, and halve again). number: print the value, not the letter. total: letters it is
+    the sum of.
     """
 
     symbol: str
@@ -28,18 +29,20 @@ class Letter:
     meaning: str
     multiple: int = 1
     number: bool = False
+    total: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Input:
     """One argument of the forward: its axes as formulas, and its dtype ('model' for the run's own).
 
-    Arguments named `x.0`, `x.1` are handed over as a tuple.
+    Arguments named `x.0`, `x.1` are handed over as a tuple. `ones` fills a real tensor with ones, not noise.
     """
 
     name: str
     axes: str
     dtype: str = "model"
+    ones: bool = False
 
 
 @dataclass(frozen=True)
