@@ -65,6 +65,7 @@ class Note:
     out: str = ""
     within: str = ""
     brief: bool = True
+    also: tuple[str, ...] = ()
 
 
 def _places(call: Call, scopes: tuple[str, ...] = ()) -> Iterator[tuple[Call, tuple[str, ...]]]:
@@ -100,21 +101,27 @@ def locate(trace: Trace, notes: Sequence[Note]) -> dict[Note, Call]:
     return found
 
 
+def _key(call: Call) -> str:
+    return call.pattern if call.kind == "module" else f"{call.pattern} {call.name}"
+
+
 def annotate(trace: Trace, notes: Sequence[Note]) -> Trace:
     """The trace with stage and remark on every call that a note points at.
 
     Calls without a note belong to the stage of the call around them.
     """
     by_call = {id(call): note for note, call in locate(trace, notes).items()}
+    stages = {key: note.stage for note in notes for key in note.also}
 
     def visit(call: Call) -> Call:
         children = tuple(visit(c) for c in call.children)
         note = by_call.get(id(call))
-        if note is None:
-            same = all(a is b for a, b in zip(children, call.children, strict=True))
-            return call if same else dataclasses.replace(call, children=children)
-        remark = Remark(note.label, note.shape, note.why, note.because, note.brief)
-        return dataclasses.replace(call, children=children, stage=note.stage, remark=remark)
+        if note is not None:
+            remark = Remark(note.label, note.shape, note.why, note.because, note.brief)
+            return dataclasses.replace(call, children=children, stage=note.stage, remark=remark)
+        stage = stages.get(_key(call))
+        same = stage is None and all(a is b for a, b in zip(children, call.children, strict=True))
+        return call if same else dataclasses.replace(call, children=children, stage=stage)
 
     return dataclasses.replace(trace, root=visit(trace.root))
 
@@ -133,12 +140,14 @@ def misfits(trace: Trace, notes: Sequence[Note]) -> list[str]:
     """Every disagreement between notes and trace: no call, other axes, another formula."""
     out = []
     found = locate(trace, notes)
+    keys = {_key(call) for call in trace.walk()}
     for note in notes:
         call = found.get(note)
         where = f"note '{note.label}' ({note.stage}) at {note.at} {note.op}".rstrip()
         if call is None:
             out.append(f"{where} matches no call")
             continue
+        out += [f"{where} names '{key}' too, which matches no call" for key in note.also if key not in keys]
         claims, specs = claim(note.shape, trace.short), shown(call)
         if len(claims) != len(specs):
             out.append(f"{where} claims {len(claims)} results, there are {len(specs)}")

@@ -1,5 +1,7 @@
 """What the shapes of CogVideoX mean. The claims are checked against every checkpoint's trace."""
 
+# fmt: off: laid out by hand, stage and place on a line, then the claim's reason
+
 from __future__ import annotations
 
 from tracer.families.base import Config
@@ -42,7 +44,7 @@ def _conditioning(config: Config) -> list[Note]:
             "together, and what tells them apart is their position.",
             "config:time_embed_dim",
         ),
-    ]  # fmt: skip
+    ]
     if config["ofs_embed_dim"]:
         out += [
             Note(
@@ -63,7 +65,7 @@ def _conditioning(config: Config) -> list[Note]:
                 "are conditioned on.",
                 "tensor:ofs_embedding.linear_2.weight", op="add", out="emb",
             ),
-        ]  # fmt: skip
+        ]
     return out
 
 
@@ -90,7 +92,7 @@ def _patches_1_0() -> list[Note]:
             f"source:{_EMBED}:CogVideoXPatchEmbed", op="flatten", nth=1,
         ),
         _joined(),
-    ]  # fmt: skip
+    ]
 
 
 def _patches_1_5() -> list[Note]:
@@ -111,11 +113,12 @@ def _patches_1_5() -> list[Note]:
         Note(
             "patch-embed", "patch_embed.proj", "linear", "B S D",
             "In place of the convolution of 1.0: a linear layer over flat patches. It always has a bias; the field "
-            "patch_bias is only read by the convolution.",
+            "patch_bias is only read by the convolution. S is all that num_frames changes: no number of frames "
+            "and no frame rate is ever embedded.",
             "tensor:patch_embed.proj.weight",
         ),
         _joined(),
-    ]  # fmt: skip
+    ]
 
 
 def _text_proj() -> Note:
@@ -124,7 +127,7 @@ def _text_proj() -> Note:
         "T5 writes vectors of its own width; one linear layer brings each text token to D, so that text and video "
         "can share a sequence.",
         "config:text_embed_dim",
-    )  # fmt: skip
+    )
 
 
 def _joined() -> Note:
@@ -133,7 +136,7 @@ def _joined() -> Note:
         "The patch embedding returns one joint sequence, text in front. The forward cuts it in two again at once; "
         "the concat is there so that a position table can be added over both.",
         f"source:{_EMBED}:CogVideoXPatchEmbed", op="cat",
-    )  # fmt: skip
+    )
 
 
 def _table(config: Config) -> Note:
@@ -144,14 +147,14 @@ def _table(config: Config) -> Note:
             "parameter: text length, rows and columns cannot change, and another number of frames silently puts a "
             "freshly computed sincos table in its place.",
             "config:use_learned_positional_embeddings", op="add",
-        )  # fmt: skip
+        )
     return Note(
         "position-embedding", "patch_embed", "+ sincos table", "B L+S D",
         "The 2b model has no rotary angles: sines and cosines of frame, row and column are added once, a quarter of "
         "D for the frame and three eighths each for row and column. Text rows get zeros. At other sizes the table is "
         "computed anew, with positions divided by the interpolation scales.",
         f"source:{_EMBED}:get_3d_sincos_pos_embed", op="add",
-    )  # fmt: skip
+    )
 
 
 def _streams() -> list[Note]:
@@ -191,7 +194,7 @@ def _streams() -> list[Note]:
             "axis of 1, ready to broadcast over the tokens.",
             "config:norm_elementwise_affine",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _attention(config: Config) -> list[Note]:
@@ -205,21 +208,22 @@ def _attention(config: Config) -> list[Note]:
         Note(
             "qkv", f"{_ATTENTION}.to_q", "to_q to_k to_v", "B L+S D",
             "One projection for text and video alike; to_k and to_v have the same shape.",
-            "config:attention_bias",
+            "config:attention_bias", also=(f"{_ATTENTION}.to_k", f"{_ATTENTION}.to_v"),
         ),
         Note(
             "qkv", _ATTENTION, "split into heads", "B h L+S d",
             "The width becomes heads times head_dim, and heads move before tokens, as the attention kernel wants "
             "them. Key and value likewise.",
             "config:num_attention_heads", op="transpose", out="query",
+            also=(f"{_ATTENTION} view", f"{_ATTENTION} transpose"),
         ),
         Note(
             "qk-norm", f"{_ATTENTION}.norm_q", "norm_q norm_k", "B h L+S d",
             "A LayerNorm over the d numbers of each head keeps dot products in range; it stands between the "
             "projection and the rotation.",
-            f"tensor:{_ATTENTION}.norm_q.weight",
+            f"tensor:{_ATTENTION}.norm_q.weight", also=(f"{_ATTENTION}.norm_k",),
         ),
-    ]  # fmt: skip
+    ]
     if config["use_rotary_positional_embeddings"]:
         out += [
             Note(
@@ -250,7 +254,7 @@ def _attention(config: Config) -> list[Note]:
                 "As for the query: in place, from row L on.",
                 f"source:{_EMBED}:get_1d_rotary_pos_embed", op="setitem", nth=1, brief=False,
             ),
-        ]  # fmt: skip
+        ]
     return [
         *out,
         Note(
@@ -270,7 +274,7 @@ def _attention(config: Config) -> list[Note]:
             "they lie in the sequence.",
             "tensor:encoder_hidden_states", op="split",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _rest(config: Config) -> list[Note]:
@@ -282,6 +286,7 @@ def _rest(config: Config) -> list[Note]:
             "The residual: the attention result, weighed by the gate from norm1. The gate has one number for each "
             "channel and none for each token.",
             f"source:{_NORM}:CogVideoXLayerNormZero.forward", op="add", out="hidden_states",
+            also=(f"{_BLOCK} mul", f"{_BLOCK} add"),
         ),
         Note(
             "gate", _BLOCK, "text + gate·attention", "B L D",
@@ -346,4 +351,4 @@ def _rest(config: Config) -> list[Note]:
             else "source:diffusers:CogVideoXTransformer3DModel",
             op="flatten", nth=2 if config["patch_size_t"] else 1,
         ),
-    ]  # fmt: skip
+    ]

@@ -1,5 +1,7 @@
 """What the shapes of HunyuanVideo mean. The claims are checked against every checkpoint's trace."""
 
+# fmt: off: laid out by hand, stage and place on a line, then the claim's reason
+
 from __future__ import annotations
 
 from tracer.families.base import Config
@@ -54,7 +56,7 @@ def _tables() -> list[Note]:
             "latents: the three parts side by side fill a head.",
             f"{_FILE}:HunyuanVideoRotaryPosEmbed",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _conditioning(config: Config, replace: bool) -> list[Note]:
@@ -67,15 +69,17 @@ def _conditioning(config: Config, replace: bool) -> list[Note]:
         ),
         Note(
             "time-embedding", f"{_COND}.timestep_embedder", "timestep", "B D",
-            "Two linear layers bring the timestep to D. One timestep for each sample: all frames are denoised together.",
+            "Two linear layers bring the timestep to D. One timestep for each sample: all frames are denoised "
+            "together.",
             "tensor:time_text_embed.timestep_embedder.linear_1.weight",
         ),
         Note(
             "pooled-text", f"{_COND}.text_embedder", "pooled text", "B D",
-            "CLIP's one vector for the whole prompt, brought to D. The words themselves come from Llama, as a sequence.",
+            "CLIP's one vector for the whole prompt, brought to D. The words themselves come from Llama, as a "
+            "sequence.",
             "config:pooled_projection_dim",
         ),
-    ]  # fmt: skip
+    ]
     if replace:
         out.append(
             Note(
@@ -83,7 +87,7 @@ def _conditioning(config: Config, replace: bool) -> list[Note]:
                 "The same layers at t = 0: the first frame is the given image, already clean, and its tokens are "
                 "modulated as if no noise were left.",
                 "config:image_condition_type", nth=1,
-            )  # fmt: skip
+            )
         )
     if config["guidance_embeds"]:
         out.append(
@@ -93,7 +97,7 @@ def _conditioning(config: Config, replace: bool) -> list[Note]:
                 "pass what guidance needs two for. True classifier-free guidance is a second forward, made only with "
                 "a negative prompt.",
                 "config:guidance_embeds",
-            )  # fmt: skip
+            )
         )
     parts = "timestep, guidance and pooled text" if config["guidance_embeds"] else "timestep and pooled text"
     out.append(
@@ -101,7 +105,7 @@ def _conditioning(config: Config, replace: bool) -> list[Note]:
             "time-embedding", _COND, "conditioning", "B D",
             f"The sum of {parts}: one vector of width D, which modulates every block.",
             f"{_FILE}:HunyuanVideoConditionEmbedding", op="add", out="conditioning",
-        )  # fmt: skip
+        )
     )
     return out
 
@@ -125,7 +129,7 @@ def _embedding(config: Config) -> list[Note]:
             "from here on.",
             f"{_FILE}:HunyuanVideoPatchEmbed",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _refiner() -> list[Note]:
@@ -148,7 +152,8 @@ def _refiner() -> list[Note]:
         ),
         Note(
             "token-refiner", _REFINER_BLOCK, "refiner block", "B L D",
-            "Llama reads left to right only. In these small blocks the text looks both ways, before it meets the video.",
+            "Llama reads left to right only. In these small blocks the text looks both ways, before it meets the "
+            "video.",
             "config:num_refiner_layers",
         ),
         Note(
@@ -159,7 +164,8 @@ def _refiner() -> list[Note]:
         ),
         Note(
             "token-refiner", f"{_REFINER_BLOCK}.norm_out", "two gates", "B 1 D|B 1 D",
-            "The refiner is conditioned by gates alone, one for attention and one for feed-forward: no shift, no scale.",
+            "The refiner is conditioned by gates alone, one for attention and one for feed-forward: no shift, no "
+            "scale.",
             f"{_FILE}:HunyuanVideoAdaNorm", brief=False,
         ),
         Note(
@@ -173,7 +179,7 @@ def _refiner() -> list[Note]:
             "so it costs nothing to keep; the padding is still computed.",
             "tensor:encoder_attention_mask", op="unsqueeze", out="attention_mask",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _chunks(n: int) -> str:
@@ -195,9 +201,9 @@ def _dual(replace: bool) -> list[Note]:
             "Six vectors from the conditioning: shift, scale, gate for attention, then shift, scale, gate for the "
             "feed-forward. LayerNorm has no weights of its own here.",
             f"{_NORM}:AdaLayerNormZero" if not replace else f"{_FILE}:HunyuanVideoTokenReplaceAdaLayerNormZero",
-            op="chunk",
+            op="chunk", also=(norm, f"{_DUAL}.norm1_context", f"{_DUAL}.norm2", f"{_DUAL}.norm2_context"),
         ),
-    ]  # fmt: skip
+    ]
     if replace:
         out += [
             Note(
@@ -210,7 +216,7 @@ def _dual(replace: bool) -> list[Note]:
                 "The first (H/p)·(W/p) tokens get one modulation, all others the other; then they are joined again.",
                 f"{_FILE}:HunyuanVideoTokenReplaceTransformerBlock", op="cat",
             ),
-        ]  # fmt: skip
+        ]
     return [
         *out,
         Note(
@@ -221,7 +227,7 @@ def _dual(replace: bool) -> list[Note]:
         Note(
             "qkv", f"{attention}.to_q", "to_q to_k to_v", "B S D",
             "The video's projections; to_k and to_v alike.",
-            f"tensor:{attention}.to_q.weight",
+            f"tensor:{attention}.to_q.weight", also=(f"{attention}.to_k", f"{attention}.to_v"),
         ),
         Note(
             "qkv", attention, "split into heads", "B S h d",
@@ -231,7 +237,7 @@ def _dual(replace: bool) -> list[Note]:
         Note(
             "qk-norm", f"{attention}.norm_q", "norm_q norm_k", "B S h d",
             "RMSNorm over the numbers of each head, for query and key.",
-            "config:qk_norm",
+            "config:qk_norm", also=(f"{attention}.norm_k", f"{attention}.norm_added_k"),
         ),
         Note(
             "rope", attention, "turn query", "B S h d",
@@ -247,6 +253,7 @@ def _dual(replace: bool) -> list[Note]:
             "qkv", f"{attention}.add_q_proj", "add_q add_k add_v", "B L D",
             "The text's own projections, which attention of one stream would not have.",
             f"tensor:{attention}.add_q_proj.weight",
+            also=(f"{attention}.add_k_proj", f"{attention}.add_v_proj", f"{attention} unflatten"),
         ),
         Note(
             "qk-norm", f"{attention}.norm_added_q", "text norms", "B L h d",
@@ -256,7 +263,7 @@ def _dual(replace: bool) -> list[Note]:
         Note(
             "concat", attention, "video, then text", "B L+S h d",
             "Queries of both streams in one sequence, video first: the other way round than in CogVideoX.",
-            f"{_FILE}:HunyuanVideoAttnProcessor2_0", op="cat", out="query",
+            f"{_FILE}:HunyuanVideoAttnProcessor2_0", op="cat", out="query", also=(f"{attention} cat",),
         ),
         Note(
             "attention", attention, "attention", "B h L+S d",
@@ -295,7 +302,7 @@ def _dual(replace: bool) -> list[Note]:
             "The text's own: the same shape of weights, for L tokens instead of S.",
             f"tensor:{_DUAL}.ff_context.net.2.weight",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _dual_gates(replace: bool) -> list[Note]:
@@ -305,15 +312,17 @@ def _dual_gates(replace: bool) -> list[Note]:
                 "gate", _DUAL, "video + gate·attention", "B S D",
                 "The residual in two pieces: the first frame's tokens with their gate, the others with theirs.",
                 f"tensor:{_DUAL}.norm1.linear.bias", op="cat", out="hidden_states",
+            also=(f"{_DUAL} mul", f"{_DUAL} add", f"{_DUAL} cat"),
             ),
-        ]  # fmt: skip
+        ]
     return [
         Note(
             "gate", _DUAL, "video + gate·attention", "B S D",
             "The residual, each channel weighed by its gate.",
             f"tensor:{_DUAL}.norm1.linear.weight", op="add", out="hidden_states",
+            also=(f"{_DUAL} mul", f"{_DUAL} add"),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _single(replace: bool) -> list[Note]:
@@ -336,33 +345,34 @@ def _single(replace: bool) -> list[Note]:
             "Three vectors instead of six: one norm serves both branches, and one gate their sum.",
             f"{_NORM}:AdaLayerNormZeroSingle" if not replace
             else f"{_FILE}:HunyuanVideoTokenReplaceAdaLayerNormZeroSingle",
-            op="chunk",
+            op="chunk", also=(norm,),
         ),
-    ]  # fmt: skip
+    ]
     if replace:
         out.append(
             Note(
                 "modulation", norm, "first frame's three", _chunks(3),
                 "And three at timestep 0, for the first frame.",
                 f"tensor:{norm}.linear.bias", op="chunk", nth=1, brief=False,
-            )  # fmt: skip
+            )
         )
     return [
         *out,
         Note(
             "feed-forward", f"{_SINGLE}.proj_mlp", "widen", "B L+S D*mlp",
             "The feed-forward branch; its way back is shared with attention, below.",
-            f"tensor:{_SINGLE}.proj_mlp.weight",
+            f"tensor:{_SINGLE}.proj_mlp.weight", also=(f"{_SINGLE}.act_mlp",),
         ),
         Note(
             "qkv", f"{attention}.to_q", "to_q to_k to_v", "B L+S D",
             "One projection for video and text; text has none of its own any more.",
             f"tensor:{attention}.to_q.weight",
+            also=(f"{attention}.to_k", f"{attention}.to_v", f"{attention} unflatten"),
         ),
         Note(
             "qk-norm", f"{attention}.norm_q", "norm_q norm_k", "B L+S h d",
             "One RMSNorm over both streams' heads.",
-            f"tensor:{attention}.norm_q.weight", brief=False,
+            f"tensor:{attention}.norm_q.weight", brief=False, also=(f"{attention}.norm_k",),
         ),
         Note(
             "rope", attention, "turn query", "B S h d",
@@ -397,9 +407,9 @@ def _single(replace: bool) -> list[Note]:
         Note(
             "gate", _SINGLE, "+ residual", "B L+S D",
             "Gated and added to what came in; after that the sequence is cut into video and text once more.",
-            f"tensor:{norm}.linear.weight", op="add", out="hidden_states",
+            f"tensor:{norm}.linear.weight", op="add", out="hidden_states", also=(f"{_SINGLE} mul",),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _rest() -> list[Note]:
@@ -425,4 +435,4 @@ def _rest() -> list[Note]:
             "latents.",
             f"{_FILE}:HunyuanVideoTransformer3DModel", op="flatten", nth=2,
         ),
-    ]  # fmt: skip
+    ]

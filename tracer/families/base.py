@@ -86,9 +86,20 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
 
 
+def unchanged(config: Config, request: Request) -> Request:
+    """The request as it is."""
+    return request
+
+
 @dataclass(frozen=True)
 class Family:
-    """The code that runs a checkpoint, and how to speak of it."""
+    """The code that runs a checkpoint, and how to speak of it.
+
+    letters, inputs, constraints, fixed, notes: data that depend on the config. sizes: values of B, F, H, W, L.
+    check: what is wrong with a request. adapt: the default request of a config that fixes some of its sizes.
+    probe_config: fields that must follow the probed sizes, so that a probe takes the path of the real run.
+    depths: fields that count equal blocks.
+    """
 
     name: str
     title: str
@@ -104,7 +115,7 @@ class Family:
     probe_config: Callable[[Config, Sizes, Sizes], dict[str, Any]]
     depths: tuple[str, ...]
     notes: Callable[[Config], Sequence[Note]]
-    read_on: str = ""
+    adapt: Callable[[Config, Request], Request] = unchanged
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name; the family's own name means the first one."""
@@ -123,10 +134,11 @@ def field_of(config: Config, path: str) -> Any:
     return value[int(index)] if index else value
 
 
-def nearest(value: int, multiple: int) -> str:
-    """The nearest multiples, as words: '480 or 496'."""
-    below = value // multiple * multiple
-    return f"{below} or {below + multiple}" if below else str(multiple)
+def nearest(value: int, multiple: int, most: int | None = None) -> str:
+    """The nearest multiples, none above the most, as words: '480 or 496'."""
+    below = (value if most is None else min(value, most)) // multiple * multiple
+    above = below + multiple
+    return str(above) if not below else str(below) if most is not None and above > most else f"{below} or {above}"
 
 
 def load(name: str) -> Family:

@@ -15,6 +15,7 @@ own config.json files, the official conversion script and the SAT configs, named
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tracer.families._cogvideox_notes import notes
@@ -109,53 +110,69 @@ def _sizes(config: Config, request: Request) -> dict[str, int]:
     }
 
 
+def _adapt(config: Config, request: Request) -> Request:
+    """A position table fixes the text length; a learned one the rows and columns too."""
+    if has_table(config):
+        request = replace(request, text_tokens=config["max_text_seq_length"])
+    if config["use_learned_positional_embeddings"]:
+        height, width = config["sample_height"] * COMPRESSION, config["sample_width"] * COMPRESSION
+        request = replace(request, frames=config["sample_frames"], height=height, width=width)
+    return request
+
+
 def _check(config: Config, r: Request) -> Findings:
     found = Findings()
-    step = COMPRESSION * config["patch_size"]
-    for name, value in (("height", r.height), ("width", r.width)):
-        if value % COMPRESSION:
-            found.errors.append(
-                f"--{name} {value} is rejected by the pipeline: it must be divisible by {COMPRESSION}, "
-                f"and by {step} to be cut into patches; use {nearest(value, step)}."
-            )
-        elif value % step:
-            fate = (
-                "the patch embedding cannot cut it into whole patches"
-                if config["patch_size_t"]
-                else "the transformer drops the last latent row or column, and the scheduler step then fails"
-            )
-            found.errors.append(
-                f"--{name} {value} passes the pipeline's check, but {fate}: "
-                f"it must be divisible by {step}; use {nearest(value, step)}."
-            )
+    if config["use_learned_positional_embeddings"]:
+        _check_learned_table(config, r, found)
+    else:
+        _check_pixels(config, "height", r.height, found)
+        _check_pixels(config, "width", r.width, found)
     if has_table(config) and r.text_tokens != config["max_text_seq_length"]:
         found.errors.append(
             f"--text-tokens {r.text_tokens} does not fit: the position table of this checkpoint has "
             f"{config['max_text_seq_length']} text rows; use {config['max_text_seq_length']}."
         )
-    if config["use_learned_positional_embeddings"]:
-        rows, columns = config["sample_height"] * COMPRESSION, config["sample_width"] * COMPRESSION
-        if (r.height, r.width) != (rows, columns) and not found.errors:
-            found.errors.append(
-                f"{r.height}×{r.width} is rejected by the transformer: its learned position table is for "
-                f"{rows}×{columns}; use --height {rows} --width {columns}."
-            )
-        if (latent_frames(config, r.frames) - 1) * COMPRESSION_T + 1 != config["sample_frames"]:
-            found.warnings.append(
-                f"{r.frames} frames silently replace the learned position table, which is for "
-                f"{config['sample_frames']}, by a computed sincos one."
-            )
-    if config["patch_size_t"]:
-        for name, value, limit in (
-            ("height", r.height, config["sample_height"]), ("width", r.width, config["sample_width"])
-        ):  # fmt: skip
-            if value > limit * COMPRESSION and value % step == 0:
-                found.errors.append(
-                    f"--{name} {value} is beyond the rotary table of this checkpoint, which ends at "
-                    f"{limit * COMPRESSION} pixels (sample_{name} {limit}); use at most {limit * COMPRESSION}."
-                )
     _check_frames(config, r.frames, found)
     return found
+
+
+def _check_learned_table(config: Config, r: Request, found: Findings) -> None:
+    rows, columns = config["sample_height"] * COMPRESSION, config["sample_width"] * COMPRESSION
+    if (r.height, r.width) != (rows, columns):
+        found.errors.append(
+            f"{r.height}×{r.width} is rejected: the learned position table of this checkpoint is for "
+            f"{rows}×{columns}; use --height {rows} --width {columns}."
+        )
+    if (latent_frames(config, r.frames) - 1) * COMPRESSION_T + 1 != config["sample_frames"]:
+        found.warnings.append(
+            f"{r.frames} frames silently replace the learned position table, which is for "
+            f"{config['sample_frames']}, by a computed sincos one."
+        )
+
+
+def _check_pixels(config: Config, name: str, value: int, found: Findings) -> None:
+    step = COMPRESSION * config["patch_size"]
+    most = config[f"sample_{name}"] * COMPRESSION if config["patch_size_t"] else None
+    if value % COMPRESSION:
+        found.errors.append(
+            f"--{name} {value} is rejected by the pipeline: it must be divisible by {COMPRESSION}, "
+            f"and by {step} to be cut into patches; use {nearest(value, step, most)}."
+        )
+    elif value % step:
+        fate = (
+            "the patch embedding cannot cut it into whole patches"
+            if config["patch_size_t"]
+            else "the transformer drops the last latent row or column, and the scheduler step then fails"
+        )
+        found.errors.append(
+            f"--{name} {value} passes the pipeline's check, but {fate}: "
+            f"it must be divisible by {step}; use {nearest(value, step, most)}."
+        )
+    elif most is not None and value > most:
+        found.errors.append(
+            f"--{name} {value} is beyond the rotary table of this checkpoint, which ends at "
+            f"{most} pixels (sample_{name} {config[f'sample_{name}']}); use at most {most}."
+        )
 
 
 def _check_frames(config: Config, frames: int, found: Findings) -> None:
@@ -232,5 +249,5 @@ FAMILY = Family(
     probe_config=_probe_config,
     depths=("num_layers",),
     notes=notes,
-    read_on="walkthroughs/cogvideox.ipynb",
+    adapt=_adapt,
 )

@@ -153,5 +153,4 @@ FAMILY = Family(
     probe_config=_probe_config,
     depths=("num_layers", "num_single_layers", "num_refiner_layers"),
     notes=notes,
-    read_on="README.md",
 )
