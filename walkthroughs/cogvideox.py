@@ -1,78 +1,165 @@
 # %% [markdown]
-# # CogVideoX
+# # CogVideoX: the transformer, step by step
 #
-# CogVideoX reads a video as one long row of tokens. This page counts them, from the frames that a person asks
-# for to the sequence that every block of the transformer sees.
+# CogVideoX reads a video as one long row of tokens, with the prompt in front. What happens to that row between
+# the noisy latents that go in and the prediction that comes out?
 #
-# ## From frames to latent frames
-#
-# The video autoencoder keeps the first frame and then folds every four frames into one:
-# `F = (N - 1) / 4 + 1`, rounded down.
-#
-# | letter | meaning |
-# |---|---|
-# | N | frames of the video |
-# | F | frames after the autoencoder |
+# Nothing on this page is typed in by hand. The next cell runs the real `CogVideoXTransformer3DModel` at its published
+# size, on tensors that have shapes and no values: no weights, no GPU, a few seconds.
 
 # %%
-frames, height, width, text_tokens = 49, 480, 720, 226
+import tracer
 
-latent_frames = (frames - 1) // 4 + 1
-latent_height, latent_width = height // 8, width // 8
-print(f"{frames} frames of {height}×{width} become {latent_frames} of {latent_height}×{latent_width}")
+trace = tracer.trace("cogvideox-5b", frames=49, height=480, width=720)
+trace.header.versions["diffusers"], trace.header.source
 
 # %% [markdown]
-# ## From latents to tokens
+# ## The whole walk
 #
-# Each patch of 2×2 latent pixels becomes one token. How long is the sequence, with the text in front?
+# One row for each step, from top to bottom in the order of the run. Every shape stands twice: as a *formula* in the
+# letters of the head, and as the *number* that the run produced. Click a name for the reason.
 #
-# <details markdown="1"><summary>Think first, then open</summary>
+# A formula is not an opinion. The same model was run at a few other sizes, each formula was read off from those runs,
+# and it stands here only because it gave the number of this run too.
+
+# %%
+trace
+
+# %% [markdown]
+# ## How long is the sequence?
 #
-# `L + F·(H/2)·(W/2)`: the text first, then the video, frame after frame.
+# The autoencoder keeps the first frame and folds every four that follow into one; it shrinks rows and columns eight
+# times. The transformer then cuts each latent frame into patches of 2×2. With 226 text tokens in front:
+#
+# <details markdown="1"><summary>How many tokens does each block see? Think first, then open.</summary>
+#
+# $L + F \cdot \frac{H}{2} \cdot \frac{W}{2}$, with $F = \lfloor\frac{N - 1}{4}\rfloor + 1$: the text, then every patch
+# of every latent frame. More frames mean more tokens, and that is all that the number of frames does: no embedding of
+# a frame count or a frame rate exists in this model.
 #
 # </details>
 
 # %%
-tokens = latent_frames * (latent_height // 2) * (latent_width // 2)
-sequence = text_tokens + tokens
+joined = trace.one("patch_embed", "cat")
+sequence = joined.output.shape[1]
 
-assert sequence == text_tokens + sum(1 for _ in range(latent_frames) for _ in range(30) for _ in range(45))
-sequence
-
-# %% [markdown]
-# ## The sizes in a table
-#
-# The next cell has its code folded away: the page shows only what it made.
-
-
-# %% tags=["hide-input"]
-class Demo:
-    """A table with two faces: HTML for a page, text for a terminal."""
-
-    rows = (
-        ("patch-embed", "B F C H W", f"2 × {latent_frames} × 16 × {latent_height} × {latent_width}"),
-        ("concat", "B L+F·(H/2)·(W/2) D", f"2 × {sequence} × 3072"),
-        ("attention", "B h L+F·(H/2)·(W/2) d", f"2 × 48 × {sequence} × 64"),
-    )
-
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        text = "\n".join("  ".join(f"{part:<24}" for part in row).rstrip() for row in self.rows)
-        body = "".join(
-            "<tr>" + "".join(f"<td><code>{part}</code></td>" for part in row) + "</tr>" for row in self.rows
-        )
-        head = "<tr><th>stage</th><th>axes</th><th>shape</th></tr>"
-        return {"text/plain": text, "text/html": f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"}
-
-
-Demo()
+F, H, W = (49 - 1) // 4 + 1, 480 // 8, 720 // 8
+assert sequence.size == 226 + F * (H // 2) * (W // 2)  # the second way: plain arithmetic
+print(sequence.formula, "=", sequence.size)
 
 # %% [markdown]
-# ## The same as a tree
+# Text and video are joined, and in the very next lines of the forward cut apart again. Why join them at all? Because
+# other checkpoints add a position table over both (the last section shows which). The 5b model has none: it
+# turns queries and keys instead.
 #
-# Lines are as wide as a terminal; on a phone the box scrolls, the page does not.
+# ## Time: one vector for everything
+#
+# <details markdown="1"><summary>What do time_proj and time_embedding do, and which of them has weights?</summary>
+#
+# `time_proj` has none: it writes the step number $t$ as cosines and sines of falling frequency. `time_embedding` is
+# two linear layers, and is what the model learns. There is one $t$ for each sample, not for each frame: all frames
+# are denoised together, and what tells them apart is their position.
+#
+# </details>
 
 # %%
-print("patch-embed")
-for name, shape in (("text_proj", "B L 4096 → B L D"), ("proj", "B·F C H W → B·F D H/2 W/2")):
-    print(f"├─ {name:<12} {shape:<40} {'·' * 20}")
-print(f"└─ {'concat':<12} {'B L+F·(H/2)·(W/2) D':<40} {sequence:>20}")
+for name in ("time_proj", "time_embedding"):
+    call = trace.one(name)
+    print(f"{name:15} {call.output}  {call.cost.params.size:,} parameters")
+
+t = trace.root.inputs["timestep"]
+assert t.sizes == (2,)  # a number for each sample of the batch
+
+# %% [markdown]
+# ## Modulation: how the time vector acts
+#
+# In every block one linear layer turns that vector into six: shift, scale and gate for the video, and the same three
+# for the text. Shift and scale act before the attention; the gate waits until after it.
+
+# %%
+chunks = trace.one("transformer_blocks.*.norm1", "chunk")
+for name, spec in chunks.outputs.items():
+    print(f"{name:10} {spec}")
+
+widths = [spec.sizes[-1] for spec in chunks.outputs.values()]
+assert sum(widths) == trace.one("transformer_blocks.*.norm1.linear").output.sizes[-1]
+
+# %% [markdown]
+# ## Rotation: only the video turns
+#
+# Text has no place on the grid of frames, rows and columns. So queries and keys are turned from row $L$ on, and written
+# back in place:
+
+# %%
+writes = trace.find("transformer_blocks.*.attn1", "setitem")
+for write in writes:
+    target, turned = write.inputs.values()
+    print(next(iter(write.inputs)), target, "takes", turned, "at", write.source)
+
+text, video = trace.values["L"], sequence.size - trace.values["L"]
+assert all(tuple(w.inputs.values())[1].sizes[2] == video for w in writes)
+
+# %% [markdown]
+# ## Attention: the part that grows
+#
+# Every token looks at every token, across all frames. That work grows with the square of the sequence; everything
+# else grows in proportion to it.
+#
+# <details markdown="1"><summary>Twice the latent frames: how much more attention?</summary>
+#
+# A little less than four times as much: the text tokens do not double.
+#
+# </details>
+
+# %%
+attention = trace.one("transformer_blocks.*.attn1", "scaled_dot_product_attention")
+n, width, batch = sequence.size, trace.values["D"], trace.values["B"]
+
+by_hand = 2 * (2 * batch * n * n * width)  # queries times keys, then weights times values; a multiply-add is two
+assert attention.cost.flops.size == by_hand
+
+longer = {**trace.values, "F": 2 * trace.values["F"]}
+growth = attention.cost.flops.formula.evaluate(longer) / by_hand
+blocks = trace.one("transformer_blocks.*", "CogVideoXBlock").repeat
+share = blocks * by_hand / trace.root.cost.flops.size
+print(f"{attention.cost.flops.formula}\n{share:.0%} of all work here; {growth:.2f} times as much for twice the frames")
+
+# %% [markdown]
+# ## Back to latents
+#
+# The text has done its work and is dropped. Each video token becomes the numbers of its patch, and the patches go back
+# to where they came from: the prediction has exactly the size of the latents.
+
+# %%
+for call in trace.find("", "reshape") + trace.find("", "flatten"):
+    print(f"{call.name:8} {call.output}")
+
+assert trace.root.output.sizes == trace.root.inputs["hidden_states"].sizes
+
+# %% [markdown]
+# ## The family
+#
+# The same code runs five checkpoints. What differs is a handful of config fields, and with them how a token knows its
+# place, whether frames are merged into patches, and whether there is an offset vector:
+
+
+# %%
+def place(t):
+    table = any(c.stage == "position-embedding" for c in t.walk())
+    turned = bool(t.find("*", "apply_rotary_emb"))
+    return " + ".join(["table"] * table + ["rotation"] * turned)
+
+
+names = ["cogvideox-2b", "cogvideox-5b", "cogvideox-5b-i2v", "cogvideox1.5-5b", "cogvideox1.5-5b-i2v"]
+for name in names:
+    t = tracer.trace(name, formulas=False)
+    offset = "offset vector" if "offset-embedding" in t.stages() else ""
+    print(f"{name:20} {t.values['S'] + t.values['L']:6} tokens  {place(t):16} {offset}")
+
+# %% [markdown]
+# The *offset* is easily misread: it is no frame offset. The 1.5 image-to-video pipeline feeds it the constant 2.0 at
+# every step, so after training it is one constant vector, added to the time vector.
+#
+# **Read on.** `trace-shapes cogvideox --notes` prints the reasons in the terminal, `--stage rope` every operation of
+# one stage with its source line, and `trace-shapes hunyuanvideo` the model that gives text and video weights of their
+# own before it joins them.
