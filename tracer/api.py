@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from tracer import families
-from tracer.build import build_inputs, build_model, full_config, read_config
+from tracer.build import build_inputs, build_model, first_line, full_config
 from tracer.calls import Header, Symbol, Trace
-from tracer.cost import with_costs
+from tracer.configs import read_config
 from tracer.derive import Reader, attach
 from tracer.errors import BadConfig, BadRequest, ForwardFailed
 from tracer.families.base import Checkpoint, Family, Input, Request, field_of
@@ -61,7 +61,7 @@ def trace(
         family, checkpoint = families.find(model)
         fields = full_config(family.model, {**checkpoint.config, **(config or {})})
     asked = {"batch": batch, "frames": frames, "height": height, "width": width, "text_tokens": text_tokens}
-    request = make_request(checkpoint.request, asked)
+    request = make_request(family.adapt(fields, checkpoint.request), asked)
     findings = family.check(fields, request)
     if findings.errors:
         raise BadRequest(" ".join(findings.errors))
@@ -75,14 +75,18 @@ def trace(
     header = dataclasses.replace(header, params=seen.header.params, buffers=seen.header.buffers)
     seen = dataclasses.replace(seen, header=header)
     if formulas:
-        seen = with_formulas(seen, family, fields, values, dtype)
+        try:
+            seen = with_formulas(seen, family, fields, values, dtype)
+        except (BadConfig, ForwardFailed) as error:  # the numbers are right all the same
+            header = dataclasses.replace(header, warnings=(*header.warnings, f"no formulas: a probe failed. {error}"))
+            seen = dataclasses.replace(seen, header=header)
     return annotate(seen, family.notes(fields))
 
 
 def make_request(default: Request, asked: Mapping[str, int | None]) -> Request:
     """The default request with what was asked for. Raises BadRequest for sizes below one."""
     for name, value in asked.items():
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and (type(value) is not int or value < 1):  # True is an int, too
             raise BadRequest(f"--{name.replace('_', '-')} {value} is not possible: it is a whole number from 1 on.")
     return dataclasses.replace(default, **{k: v for k, v in asked.items() if v is not None})
 
@@ -110,8 +114,7 @@ def run(
             partial = dataclasses.replace(
                 partial, header=dataclasses.replace(header, error=partial.header.error, params=partial.header.params)
             )
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ForwardFailed(f"{family.model} {partial.header.error}: {first}", partial) from error
+        raise ForwardFailed(f"{family.model} {partial.header.error}: {first_line(error)}", partial) from error
     return recording.trace
 
 
@@ -135,7 +138,11 @@ def with_formulas(
         probes.append(run(family, fields, point, dtype))
     real = with_grid({**values, **{d: config[d] for d in family.depths}})
     reader = Reader([*probed, real], [s for s in probed[0] if s not in family.depths and s not in "FHW"], family.depths)
-    return with_costs(attach(seen, probes, reader, grid_formulas(values)))
+    found = attach(seen, probes, reader, grid_formulas(values))
+    gaps = [f"no formula was found for a size of {numbers[-1]}." for numbers in sorted(reader.unread)]
+    gaps += [f"no formulas below {path}: a probe took another path there." for path in dict.fromkeys(reader.strayed)]
+    warnings = (*found.header.warnings, *gaps)
+    return dataclasses.replace(found, header=dataclasses.replace(found.header, warnings=warnings))
 
 
 def _from_file(place: str) -> tuple[Family, Checkpoint, dict[str, Any], list[str]]:
@@ -155,9 +162,11 @@ def _from_file(place: str) -> tuple[Family, Checkpoint, dict[str, Any], list[str
 
 def _alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Whether two configs are of one kind: all but the plain sizes agree."""
-    return all(
-        isinstance(a[k], int | float | tuple | list) and not isinstance(a[k], bool) or a[k] == b[k] for k in a
-    ) and ((a.get("patch_size_t") is None) == (b.get("patch_size_t") is None))
+
+    def plain(value: Any) -> bool:
+        return isinstance(value, int | float | tuple | list) and not isinstance(value, bool)
+
+    return all((plain(a[k]) and plain(b[k])) or a[k] == b[k] for k in a)
 
 
 def _header(
@@ -187,10 +196,11 @@ def _header(
 def _legend(family: Family, config: Mapping[str, Any], values: Mapping[str, int]) -> Sequence[Symbol]:
     fixed = family.fixed(config)
     out = [Symbol(s, n, values[s], m, fixed=fixed.get(s)) for s, (n, m) in _LETTERS.items()]
-    for x in family.letters(config):
-        out.append(Symbol(x.symbol, x.name, values[x.symbol], x.meaning, field=x.field, number=x.number))
-    for depth in family.depths:
-        out.append(Symbol(depth, depth, config[depth], "equal blocks in a row", field=depth, number=True))
+    out += [
+        Symbol(x.symbol, x.name, values[x.symbol], x.meaning, field=x.field, number=x.number)
+        for x in family.letters(config)
+    ]
+    out += [Symbol(d, d, config[d], "equal blocks in a row", field=d, number=True) for d in family.depths]
     symbol = Formula.symbol
     tokens = symbol("F") * symbol("H") * symbol("W") / symbol("p") / symbol("p")
     if "p_t" in values:

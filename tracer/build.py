@@ -1,19 +1,24 @@
-"""From a checkpoint to a model and its inputs, without weights. The only file that imports diffusers to build."""
+"""From a checkpoint to a model and its inputs, without weights. Only this file imports diffusers to build."""
 
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from tracer.errors import BadConfig
+from tracer.configs import misfit
+from tracer.errors import BadConfig, BadRequest
 from tracer.families.base import Input
 from tracer.formula import parse
+
+
+def first_line(error: BaseException) -> str:
+    """The first sentence of what an error says."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].partition(". ")[0].rstrip(". ") + "."
 
 
 def model_class(name: str) -> type[nn.Module]:
@@ -24,24 +29,30 @@ def model_class(name: str) -> type[nn.Module]:
         found: type[nn.Module] = getattr(diffusers, name)
     except AttributeError:
         raise BadConfig(
-            f"diffusers {diffusers.__version__} has no class {name}; install a newer one: pip install -U diffusers"
+            f"diffusers {diffusers.__version__} has no class {name}; install a newer one: pip install -U diffusers."
         ) from None
     return found
 
 
 def full_config(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The class's constructor defaults with changes; a field the class does not take raises BadConfig."""
+    """The class's constructor defaults with changes.
+
+    A field that the class does not take, or a value of another kind than its default, raises BadConfig.
+    """
     parameters = inspect.signature(model_class(name).__init__).parameters
     config = {k: p.default for k, p in parameters.items() if p.default is not p.empty}
     unknown = [k for k in changes if k not in config]
     if unknown:
         raise BadConfig(f"{name} takes no field '{unknown[0]}'; it takes {', '.join(config)}.")
+    for field, value in changes.items():
+        expected = misfit(config[field], value)
+        if expected:
+            given = repr(value)[:60]
+            raise BadConfig(f"config field '{field}' is {given}, where {expected} is expected.")
     return config | dict(changes)
 
 
-def build_model(
-    name: str, config: Mapping[str, Any], *, device: str = "meta", dtype: str = "bfloat16"
-) -> nn.Module:
+def build_model(name: str, config: Mapping[str, Any], *, device: str = "meta", dtype: str = "bfloat16") -> nn.Module:
     """The model at a config, in evaluation mode; on 'meta' it has shapes and no memory.
 
     Raises BadConfig with the constructor's own words where it refuses the config.
@@ -50,8 +61,8 @@ def build_model(
     try:
         with torch.device(device):
             model = kind(**config)
-    except (ValueError, TypeError, RuntimeError, AssertionError, ZeroDivisionError) as error:
-        raise BadConfig(f"{name} does not accept this config: {error}") from error
+    except Exception as error:  # whatever a constructor says to a config it does not take
+        raise BadConfig(f"{name} does not accept this config: {first_line(error)}") from error
     nn.Module.to(model, getattr(torch, dtype))  # not the class's own .to, which warns about files it never read
     return model.eval()
 
@@ -65,7 +76,11 @@ def build_inputs(
         sizes = [parse(axis).evaluate(values) for axis in item.axes.split()]
         kind = getattr(torch, dtype if item.dtype == "model" else item.dtype)
         if device == "meta":
-            tensor = torch.empty(sizes, device=device, dtype=kind)
+            try:
+                tensor = torch.empty(sizes, device=device, dtype=kind)
+            except (RuntimeError, TypeError):  # more elements than 63 bits count
+                shape = "×".join(map(str, sizes))
+                raise BadRequest(f"{item.name} would be {shape}, which is more than torch can count.") from None
         elif kind.is_floating_point and not item.ones:
             tensor = torch.randn(sizes, device=device).to(kind)
         else:
@@ -76,33 +91,3 @@ def build_inputs(
         else:
             out[name] = tensor
     return out
-
-
-def read_config(place: str) -> tuple[str, dict[str, Any]]:
-    """Class name and config of a local diffusers folder or config.json.
-
-    A pipeline folder is followed into its `transformer`. Raises BadConfig with one sentence for anything that
-    is missing, unreadable, not JSON, or not a diffusers config.
-    """
-    path = Path(place)
-    if not path.exists():
-        raise BadConfig(f"'{place}' does not exist; --from takes a diffusers folder or a config.json.")
-    if path.is_dir():
-        candidates = [path / "config.json", path / "transformer" / "config.json"]
-        found = next((c for c in candidates if c.is_file()), None)
-        if found is None:
-            raise BadConfig(
-                f"'{place}' holds neither config.json nor transformer/config.json; "
-                "--from takes a folder saved by diffusers' save_pretrained."
-            )
-        path = found
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadConfig(f"'{path}' cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:
-        raise BadConfig(f"'{path}' is not JSON: {error}.") from None
-    name = data.get("_class_name") if isinstance(data, dict) else None
-    if not isinstance(name, str):
-        raise BadConfig(f"'{path}' is no diffusers config: it has no _class_name; saved models carry one.")
-    return name, {k: v for k, v in data.items() if not k.startswith("_")}

@@ -135,7 +135,12 @@ class Call:
             yield from child.walk()
 
     def find(self, path: str = "*", name: str = "*", kind: Kind | None = None) -> list[Call]:
-        """Calls at or below this one whose path and name match the patterns (`*` stands for anything)."""
+        """Calls at or below this one whose path and name match the patterns (`*` stands for anything).
+
+        A path alone means the module there: operations carry their module's path, and are asked for by name.
+        """
+        if path != "*" and name == "*":
+            kind = kind or "module"
         return [
             c for c in self.walk()
             if (kind is None or c.kind == kind)
@@ -309,5 +314,6 @@ def _unfold(call: Call) -> Call:
 
 
 def _moved(call: Call, old: str, new: str) -> Call:
-    path = new + call.path[len(old) :]
+    inside = call.path == old or call.path.startswith(f"{old}.")  # a module from elsewhere may be called in a block
+    path = new + call.path[len(old) :] if inside else call.path
     return dataclasses.replace(call, path=path, children=tuple(_moved(c, old, new) for c in call.children))

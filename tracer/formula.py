@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import gcd
 from typing import Any
 
 Monomial = tuple[tuple[str, int], ...]
 """Symbols with their exponents, sorted by symbol; exponents are never zero."""
 
-_ORDER = {s: i for i, s in enumerate(["B", "N", "F", "height", "width", "H", "W", "S", "L", "h", "d", "D"])}
+_ORDER = {s: i for i, s in enumerate(["B", "N", "F", "height", "width", "H", "W", "L", "S", "h", "d", "D"])}
 
 
 def _monomial(powers: Mapping[str, int]) -> Monomial:
@@ -81,6 +82,13 @@ class Formula:
     # asking
 
     @cached_property
+    def _hash(self) -> int:
+        return hash(self.terms)
+
+    def __hash__(self) -> int:  # kept, because fractions hash slowly and formulas are looked up often
+        return self._hash
+
+    @cached_property
     def symbols(self) -> frozenset[str]:
         """Every symbol in it."""
         return frozenset(s for m, _ in self.terms for s, _ in m)
@@ -90,15 +98,23 @@ class Formula:
 
         Raises KeyError for a symbol without a value, ValueError where the result is no whole number.
         """
-        total = Fraction(0)
+        whole, broken = 0, Fraction(0)
         for m, c in self.terms:
-            product = c
+            above, below = c.numerator, c.denominator
             for s, e in m:
-                product *= Fraction(values[s]) ** e
-            total += product
-        if total.denominator != 1:
-            raise ValueError(f"{self} is {total} at {dict(values)}, not a whole number")
-        return int(total)
+                if e > 0:
+                    above *= values[s] ** e
+                else:
+                    below *= values[s] ** -e
+            if below == 0:
+                raise ValueError(f"{self} divides by zero at {dict(values)}")
+            if above % below == 0:
+                whole += above // below
+            else:
+                broken += Fraction(above, below)
+        if broken.denominator != 1:
+            raise ValueError(f"{self} is {whole + broken} at {dict(values)}, not a whole number")
+        return whole + int(broken)
 
     def substitute(self, values: Mapping[str, Formula | int]) -> Formula:
         """The formula with symbols replaced; a symbol with a negative exponent takes single terms only."""
@@ -154,104 +170,225 @@ def abbreviate(formula: Formula, short: Mapping[str, Formula]) -> Formula:
     return total
 
 
-def render(formula: Formula, numbers: Mapping[str, int] | None = None) -> str:
+@dataclass(frozen=True)
+class Pixels:
+    """How latents follow from pixels, so that a formula can be written in frames N, height and width.
+
+    time, space: compression of the VAE. whole: latent frames are filled up to a multiple of this, the temporal
+    patch. frames: N of the request; where the division comes out whole there, it is written without floor signs.
+
+    ⌈(⌊(N−1)/time⌋ + 1) / whole⌉ is ⌊(N−1)/(time·whole)⌋ + 1, which is what is written.
+    """
+
+    time: int = 4
+    space: int = 8
+    whole: int = 1
+    frames: int | None = None
+
+    def latents(self, frames: int, height: int, width: int) -> dict[str, int]:
+        """F, H and W for a video of this size."""
+        patches = (frames - 1) // (self.time * self.whole) + 1
+        return {"F": patches * self.whole, "H": height // self.space, "W": width // self.space}
+
+
+def render(
+    formula: Formula,
+    numbers: Mapping[str, int] | None = None,
+    *,
+    compact: bool = False,
+    pixels: Pixels | None = None,
+) -> str:
     """The formula as people write it: `L + F·(H/2)·(W/2)`.
 
     `numbers` gives symbols to print as their values. A divisor is written under the symbol it divides: the
-    patch size under H and W, the temporal patch size under F.
+    patch size under H and W, the temporal patch size under F. Text and video tokens that only occur as their
+    sum are written as that sum: `4·B·D·(L+S)²`. `compact` leaves spaces out, for axes in a row:
+    `B L+S D`. `pixels` writes F, H and W as frames N, height and width.
     """
-    numbers = numbers or {}
-    if not formula.terms:
-        return "0"
-    terms = sorted(formula.terms, key=lambda t: (sum(abs(e) for _, e in t[0]), [_rank(s) for s, _ in t[0]]))
-    if len(terms) > 1:  # a common factor in front, the rest in brackets
-        common = _common(terms)
-        if common:
-            rest = formula / Formula.of({common: 1})
-            for power in (2, 3):
-                root = _root(rest, power)
-                if root is not None:
-                    mark = "²" if power == 2 else "³"
-                    return f"{_product(common, Fraction(root[1]), numbers)}·({render(root[0], numbers)}){mark}"
-            return f"{_product(common, Fraction(1), numbers)}·({render(rest, numbers)})"
-    out = ""
-    for m, c in terms:
-        text = _product(m, abs(c), numbers)
-        out += (" − " if c < 0 else " + ") + text if out else ("−" if c < 0 else "") + text
-    return out
-
-
-def _rank(symbol: str) -> tuple[int, str]:
-    return (_ORDER.get(symbol, 99), symbol)
-
-
-def _common(terms: list[tuple[Monomial, Fraction]]) -> Monomial:
-    powers = dict(terms[0][0])
-    for m, _ in terms[1:]:
-        other = dict(m)
-        powers = {s: min(e, other[s]) for s, e in powers.items() if e > 0 and other.get(s, 0) > 0}
-    return _monomial(powers)
-
-
-def _root(formula: Formula, power: int) -> tuple[Formula, int] | None:
-    """`(r, c)` with c·r^power == formula, for a sum r of single symbols; None where there is none."""
-    pure = [(m, c) for m, c in formula.terms if all(e % power == 0 for _, e in m)]
-    if len(pure) < 2:
-        return None
-    c = pure[0][1]
-    root = Formula.of({_monomial({s: e // power for s, e in m}): 1 for m, _ in pure})
-    product = Formula.constant(c)
-    for _ in range(power):
-        product = product * root
-    return (root, int(c)) if product == formula and c.denominator == 1 else None
+    writer = _Writer(numbers or {}, compact, pixels)
+    return writer.text(writer.prepared(formula))
 
 
 _UNDER = {"p": ("H", "W"), "p_t": ("F",)}
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_NORMAL = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+
+# symbols that only exist while a formula is written; no letter looks like them
+_FRAMES, _VIDEO, _ALL = "frames!", "video!", "all!"
 
 
-def _product(monomial: Monomial, coefficient: Fraction, numbers: Mapping[str, int]) -> str:
-    above = {s: e for s, e in monomial if e > 0}
-    below = {s: -e for s, e in monomial if e < 0}
-    pieces: list[tuple[tuple[int, str], str]] = []
-    for divisor in list(below):
-        for over in _UNDER.get(divisor, ()):
-            while above.get(over) and below.get(divisor):
-                above[over] -= 1
-                below[divisor] -= 1
-                value = str(numbers.get(divisor, divisor))
-                pieces.append((_rank(over), over if value == "1" else f"({over}/{value})"))
-    for s, e in above.items():
-        if e and s in numbers:
-            coefficient *= Fraction(numbers[s]) ** e
-        elif e:
-            pieces.append((_rank(s), s + (str(e).translate(_SUPERSCRIPT) if e > 1 else "")))
-    rest = ""
-    for s, e in below.items():
-        if e and s in numbers:
-            coefficient /= Fraction(numbers[s]) ** e
-        elif e:
-            rest += f"/{s}" + (str(e).translate(_SUPERSCRIPT) if e > 1 else "")
-    words = [text for _, text in sorted(pieces)]
-    if len(words) == 1 and words[0].startswith("(") and coefficient == 1 and not rest:
-        return words[0][1:-1]
-    if coefficient.numerator != 1 or not words:
-        words.insert(0, str(coefficient.numerator))
-    text = "·".join(words)
-    if coefficient.denominator != 1:
-        rest += f"/{coefficient.denominator}"
-    return text + rest
+def _rank(symbol: str) -> tuple[int, str]:
+    base = {_FRAMES: "F"}.get(symbol, symbol.partition("/")[0])
+    return (1000 if symbol == _ALL else _ORDER.get(base, 99), symbol)
 
 
-_TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_]\w*)|(.))")
+class _Writer:
+    """Writes one formula. Quotients such as H/p are symbols of their own here."""
+
+    def __init__(self, numbers: Mapping[str, int], compact: bool, pixels: Pixels | None) -> None:
+        self.numbers = numbers
+        self.compact = compact
+        self.spaces = not compact
+        self.pixels = pixels
+        self.all = Formula.constant(0)  # what _ALL stands for
+
+    def prepared(self, formula: Formula) -> Formula:
+        """Divisors under their letters, numbers put in, latents as pixels."""
+        total: dict[Monomial, Fraction] = {}
+        for m, c in formula.terms:
+            powers, coefficient = dict(m), c
+            for divisor, overs in _UNDER.items():
+                one = self.numbers.get(divisor) == 1
+                for over in overs:
+                    times = min(powers.get(over, 0), -powers.get(divisor, 0))
+                    if times > 0 and not one:
+                        powers[over] -= times
+                        powers[divisor] += times
+                        powers[f"{over}/{divisor}"] = times
+            for s in [s for s in powers if s in self.numbers]:
+                coefficient *= Fraction(self.numbers[s]) ** powers.pop(s)
+            if self.pixels is not None:
+                patches = powers.pop("F/p_t", 0)
+                coefficient *= self.pixels.whole ** (patches + powers.get("F", 0))
+                powers[_FRAMES] = patches + powers.pop("F", 0)
+                if "p_t" in self.numbers:
+                    coefficient /= self.numbers["p_t"] ** patches
+                else:
+                    powers["p_t"] = powers.get("p_t", 0) - patches
+            monomial = _monomial(powers)
+            total[monomial] = total.get(monomial, Fraction(0)) + coefficient
+        return Formula.of(total)
+
+    def text(self, formula: Formula) -> str:
+        """A whole formula: common factors in front, the rest in brackets."""
+        formula = self.gathered(formula)
+        if len(formula.terms) < 2:
+            return self.sum(formula)
+        common = _common([m for m, _ in formula.terms])
+        sizes = {abs(c) for _, c in formula.terms}
+        # 2·D + 2·T is 2·(D + T); 4·D + 24·T stays, its numbers tell what they count
+        scale = sizes.pop() if len(sizes) == 1 else Fraction(1, gcd(*(c.denominator for c in sizes)))
+        if not common and scale == 1:
+            return self.sum(formula)
+        rest = formula * Formula.of({tuple((s, -e) for s, e in common): 1 / scale})
+        if not common and scale.denominator != 1:
+            return f"({self.sum(rest)})/{scale.denominator}" if scale.numerator == 1 else self.sum(formula)
+        head, slash, tail = self.product(common, scale), "", ""
+        if scale.denominator != 1:
+            head, slash, tail = head.rpartition("/")
+        return f"{head}·({self.sum(rest)}){slash}{tail}"
+
+    def gathered(self, formula: Formula) -> Formula:
+        """The formula with text + video as one symbol, where that makes it shorter."""
+        if "L" not in formula.symbols:
+            return formula
+        video, unit = formula, "S"
+        if unit not in formula.symbols:
+            unit = _VIDEO
+            parts = [
+                next((s for s in names if s in formula.symbols), "")
+                for names in ((_FRAMES, "F/p_t", "F"), ("H/p", "H"), ("W/p", "W"))
+            ]
+            if not all(parts):
+                return formula
+            grid = Formula.of({_monomial(dict.fromkeys(parts, 1)): 1})
+            video = abbreviate(formula, {_VIDEO: grid})
+        else:
+            grid = Formula.symbol(unit)
+        both, symbol = Formula.symbol(_ALL), Formula.symbol
+        best = formula
+        for gone, kept in ((unit, "L"), ("L", unit)):
+            try:
+                candidate = video.substitute({gone: both - symbol(kept)})
+            except ValueError:  # a quotient of it: no sum can stand there
+                return formula
+            worse = any(c < 0 for _, c in candidate.terms) and all(c > 0 for _, c in formula.terms)
+            if len(candidate.terms) < len(best.terms) and not worse:
+                best = candidate.substitute({_VIDEO: grid})
+        self.all = symbol("L") + grid
+        return best
+
+    def sum(self, formula: Formula) -> str:
+        """Terms in a row: what is added before what is taken off."""
+        if not formula.terms:
+            return "0"
+        large_first = any(dict(m).get(_ALL, 0) and m != ((_ALL, 1),) for m, _ in formula.terms)
+
+        def key(term: tuple[Monomial, Fraction]) -> tuple[Any, ...]:
+            m, c = term
+            size = sum(abs(e) for _, e in m)
+            ranks = sorted(_rank(s) for s, _ in m)
+            return (c < 0, -dict(m).get(_ALL, 0), -size if large_first else size, ranks)
+
+        plus, minus = (" + ", " − ") if self.spaces else ("+", "−")
+        out = ""
+        for m, c in sorted(formula.terms, key=key):
+            bare = m == ((_ALL, 1),) and c == 1
+            alone = len(formula.terms) == 1 and c == 1
+            text = self.sum(self.all) if bare else self.product(m, abs(c), alone=alone)
+            out += (minus if c < 0 else plus) + text if out else ("−" if c < 0 else "") + text
+        return out
+
+    def product(self, monomial: Monomial, coefficient: Fraction, *, alone: bool = False) -> str:
+        """Factors, then divisors."""
+        alone = alone and len(monomial) == 1
+        ranked = sorted(monomial, key=lambda power: _rank(power[0]))
+        words = [self.factor(s, e, alone) for s, e in ranked if e > 0]
+        rest = "".join("/" + self.factor(s, -e, False, below=True) for s, e in ranked if e < 0)
+        if coefficient.numerator != 1 or not words:
+            words.insert(0, str(coefficient.numerator))
+        if coefficient.denominator != 1:
+            rest += f"/{coefficient.denominator}"
+        return "·".join(words) + rest
+
+    def factor(self, symbol: str, power: int, alone: bool, below: bool = False) -> str:
+        """A symbol and its power, in brackets where it is a sum or a quotient."""
+        text, kind = self.word(symbol)
+        if kind == "sum":
+            bracket = not alone or power > 1
+        else:
+            bracket = kind == "quotient" and (power > 1 or below or not (alone or self.compact))
+        return (f"({text})" if bracket else text) + (str(power).translate(_SUPERSCRIPT) if power > 1 else "")
+
+    def word(self, symbol: str) -> tuple[str, str]:
+        """How a symbol is written, and whether that is a letter, a quotient or a sum."""
+        if symbol == _ALL:
+            inner = _Writer(self.numbers, self.compact, self.pixels)
+            inner.spaces = False  # (L+S)² reads as one thing
+            return inner.sum(self.all), "sum"
+        if symbol == _FRAMES and self.pixels is not None:
+            step = self.pixels.time * self.pixels.whole
+            if step == 1:
+                return "N", "letter"
+            exact = self.pixels.frames is not None and (self.pixels.frames - 1) % step == 0
+            return (f"(N−1)/{step}+1" if exact else f"⌊(N−1)/{step}⌋+1"), "sum"
+        over, _, under = symbol.partition("/")
+        divisor: int | str = self.numbers.get(under, under) if under else 1
+        if self.pixels is not None and over in ("H", "W"):
+            over = {"H": "height", "W": "width"}[over]
+            space = self.pixels.space
+            divisor = space * divisor if isinstance(divisor, int) else f"{space}/{divisor}"
+        return (over, "letter") if divisor == 1 else (f"{over}/{divisor}", "quotient")
+
+
+def _common(monomials: list[Monomial]) -> Monomial:
+    """What every term has as a factor; the sum of all tokens stays where it is."""
+    powers = dict(monomials[0])
+    for m in monomials[1:]:
+        other = dict(m)
+        powers = {s: min(e, other[s]) for s, e in powers.items() if e > 0 and other.get(s, 0) > 0}
+    return _monomial({s: e for s, e in powers.items() if e > 0 and s != _ALL})
+
+
+_TOKEN = re.compile(r"\s*(?:([0-9]+)|([A-Za-z_][A-Za-z0-9_]*)|([⁰¹²³⁴⁵⁶⁷⁸⁹]+)|(.))")
 
 
 def parse(text: str) -> Formula:
-    """Read a formula: `L + F*(H/p)*(W/p)`; `·` and `*` multiply, `/` divides by one term.
+    """Read a formula: `L + F*(H/p)*(W/p)`; `·` and `*` multiply, `/` divides by one term, `D²` is a power.
 
     Raises ValueError for anything else.
     """
-    tokens = [(int(n) if n else w or c) for n, w, c in _TOKEN.findall(text.strip())]
+    tokens = [(int(n) if n else w or up or c) for n, w, up, c in _TOKEN.findall(text.strip())]
     position = 0
 
     def peek() -> int | str | None:
@@ -263,17 +400,26 @@ def parse(text: str) -> Formula:
         return tokens[position - 1] if position <= len(tokens) else None
 
     def atom() -> Formula:
-        token = take()
-        if token == "(":
-            inner = total()
+        word = take()
+        if word == "(":
+            value = total()
             if take() != ")":
                 raise ValueError(f"'{text}' has an open bracket")
-            return inner
-        if isinstance(token, int):
-            return Formula.constant(token)
-        if isinstance(token, str) and token.isidentifier():
-            return Formula.symbol(token)
-        raise ValueError(f"'{text}' is not a formula: '{token}' was not expected")
+        elif isinstance(word, int):
+            value = Formula.constant(word)
+        elif isinstance(word, str) and word.isascii() and word.isidentifier():
+            value = Formula.symbol(word)
+        elif word is None:
+            raise ValueError(f"'{text}' is not a formula: it ends too early")
+        else:
+            raise ValueError(f"'{text}' is not a formula: '{word}' was not expected")
+        ahead = peek()
+        if isinstance(ahead, str) and ahead[0] in "⁰¹²³⁴⁵⁶⁷⁸⁹":
+            take()
+            base, value = value, Formula.constant(1)
+            for _ in range(int(ahead.translate(_NORMAL))):
+                value = value * base
+        return value
 
     def product() -> Formula:
         value = atom()

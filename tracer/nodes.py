@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-Site = tuple[int, int, int]
-"""Where a call was made: id of the code object, index of the instruction, line. Code objects hash slowly."""
+from tracer.shapes import DTYPE_SHORT
+
+Site = tuple[int, int]
+"""Where a call was made: id of the code object and index of the instruction. Code objects hash slowly, and
+their line tables are slow to read, so both wait until the tree is assembled."""
 
 
 class Spec:
@@ -22,121 +25,238 @@ class Spec:
         self.dtype = dtype
 
     def __str__(self) -> str:
-        return f"{self.dtype}{list(self.shape)}"
+        return f"{DTYPE_SHORT.get(self.dtype, self.dtype)}[{', '.join(map(str, self.shape))}]"
+
+
+class Symbolic:
+    """A symbolic number among the arguments: equal where it reads the same, because SymInts do not hash."""
+
+    __slots__ = ("text", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.text = str(value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Symbolic) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+class Place(NamedTuple):
+    """A slice among the arguments; slices do not hash before Python 3.12."""
+
+    start: Any
+    stop: Any
+    step: Any
+
+
+Named = list[tuple[str, Spec]]
+_AS_THEY_ARE = frozenset({type(None), int, str, torch.dtype})
+_SEQUENCES = (tuple, list)  # named once: a union that is written out is built anew at every use
+_SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+_ALL = Place(None, None, None)
+_NONE: Any = ()
 
 
 class Specs:
-    """Gives every shape and dtype its one Spec."""
+    """Gives every shape and dtype its one Spec, and every other argument a form that hashes."""
 
     def __init__(self) -> None:
         self._known: dict[Any, Spec] = {}
 
     def of(self, tensor: torch.Tensor) -> Spec:
         """The Spec of a tensor; sizes may be torch's symbolic integers."""
-        key: Any = (tensor.shape, tensor.dtype)
+        return self.at(tensor.shape, tensor.dtype)
+
+    def at(self, shape: torch.Size, dtype: torch.dtype) -> Spec:
+        """The Spec of a shape and a dtype."""
+        key: Any = (shape, dtype)
         try:
             spec = self._known.get(key)
         except TypeError:  # symbolic sizes do not hash, their texts do
-            key = (str(key[0]), key[1])
+            key = (str(shape), dtype)
             spec = self._known.get(key)
         if spec is None:
-            spec = self._known[key] = Spec(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+            spec = self._known[key] = Spec(tuple(shape), str(dtype).removeprefix("torch."))
         return spec
 
+    def joined(self, key: list[Any]) -> list[Any]:
+        """A list in which every shape and the dtype after it have become a Spec."""
+        out: list[Any] = []
+        rest = iter(key)
+        for value in rest:
+            size = value.value if isinstance(value, Symbolic) else value
+            out.append(self.at(size, next(rest)) if isinstance(size, torch.Size) else value)
+        return out
 
-Named = list[tuple[str, Spec]]
-_NONE: Any = ()
+    def plain(self, value: Any) -> Any:
+        """An argument as hashable data: tensors as Specs, lists as tuples, other objects as their type."""
+        kind = type(value)
+        if kind in _AS_THEY_ARE:
+            return value
+        if kind is slice:
+            if value.start is None and value.stop is None and value.step is None:
+                return _ALL
+            return Place(self.plain(value.start), self.plain(value.stop), self.plain(value.step))
+        if isinstance(value, torch.Tensor):
+            return self.of(value)
+        if isinstance(value, _SEQUENCES):
+            return tuple([self.plain(v) for v in value])
+        if kind is bool or kind is float:
+            return _Typed(kind, value)  # 1, 1.0 and True are equal to Python, but not to a reader
+        if isinstance(value, _SYMBOLIC):
+            return Symbolic(value)
+        if value is Ellipsis:
+            return "..."
+        if kind is torch.device:
+            return "device"  # a trace does not tell meta, fake and real tensors apart
+        if kind is torch.layout or kind is torch.memory_format:
+            return str(value).removeprefix("torch.")
+        return f"<{kind.__name__}>"
+
+    def found(self, value: Any, name: str = "") -> Named:
+        """Every tensor in a value, keyed by its place in it."""
+        if isinstance(value, torch.Tensor):
+            return [(name or "0", self.of(value))]
+        return [(key, self.of(tensor)) for key, tensor in tensors(value, name)]
+
+
+class _Typed(NamedTuple):
+    kind: type
+    value: bool | float
+
+
+def bare(value: Any) -> Any:
+    """An argument from its hashable form, with a number as a number."""
+    return value.value if isinstance(value, _Typed) else value
+
+
+def tensors(value: Any, name: str = "") -> list[tuple[str, torch.Tensor]]:
+    """Every tensor in a value: a tensor, or tuples, lists, dicts and dataclasses of them, keyed by place."""
+    if isinstance(value, torch.Tensor):
+        return [(name or "0", value)]
+    if isinstance(value, dict):
+        items: Any = value.items()
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        items = zip(value._fields, value, strict=True)
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = [(f.name, getattr(value, f.name, None)) for f in dataclasses.fields(value)]
+    else:
+        return []
+    out: list[tuple[str, torch.Tensor]] = []
+    for key, inner in items:
+        out.extend(tensors(inner, f"{name}.{key}" if name else str(key)))
+    return out
+
+
+class Op:
+    """A tensor operation. Equal ones are one object, so a block like the last one needs no memory."""
+
+    __slots__ = ("attrs", "fresh", "id", "inputs", "name", "outputs", "site")
+
+    def __init__(
+        self, number: int, name: str, site: Site | None, inputs: Named, attrs: list[tuple[str, Any]],
+        outputs: Named, fresh: tuple[bool, ...],
+    ) -> None:  # fmt: skip
+        self.id = number
+        self.name = name
+        self.site = site
+        self.inputs = inputs
+        self.attrs = attrs
+        self.outputs = outputs
+        self.fresh = fresh
 
 
 class Node:
-    """A call in the making. Sequences start as the empty tuple and are replaced when there is something."""
+    """A module or function call in the making; sequences are replaced when there is something in them."""
 
     __slots__ = (
-        "attrs", "children", "closed", "code", "exports", "fresh", "id", "inputs", "kind", "module", "name",
-        "opaque", "outputs", "parent", "path", "repeat", "site", "weights",
+        "attrs", "children", "code", "id", "inputs", "kind", "name", "opaque", "outputs", "parent", "path",
+        "repeat", "site", "weights",
     )  # fmt: skip
 
-    def __init__(self, kind: str, name: str, path: str, parent: Node | None, site: Site | None) -> None:
+    def __init__(
+        self, kind: str, name: str, path: str, parent: Node | None, site: Site | None, code: CodeType | type
+    ) -> None:
         self.kind = kind
         self.name = name
         self.path = path
         self.parent = parent
         self.site = site
+        self.code = code
         self.inputs: Named = _NONE
         self.outputs: Named = _NONE
         self.attrs: list[tuple[str, Any]] = _NONE
         self.weights: list[tuple[str, Spec, bool]] = _NONE
-        self.fresh: tuple[bool, ...] = ()
-        self.children: list[Node] = _NONE
-        self.exports: list[Node] = _NONE
-        self.module: Any = None
-        self.code: CodeType | type | None = None
+        self.children: list[Node | Op] = []
         self.opaque: str | None = None
-        self.closed = False
         self.repeat = 1
-        self.id = -1
+        self.id = -1  # until it is closed
 
-    def add(self, child: Node) -> None:
-        """Append a call, or count it when it equals the module call before."""
-        if not self.children:
-            self.children = [child]
-            return
-        if child.id >= 0:
-            before = self.children[-1]
-            if before.id == child.id and before.kind == "module":
-                before.repeat += 1
-                return
-        self.children.append(child)
-
-    def last(self) -> Node | None:
+    def last(self) -> Op | None:
         """The last operation below this node."""
         for child in reversed(self.children):
-            found = child if child.kind == "op" else child.last()
+            found = child if isinstance(child, Op) else child.last()
             if found is not None:
                 return found
         return None
 
 
-_NUMBER = re.compile(r"\d+")
+class Equals:
+    """Numbers for calls, the same for calls that are equal; the ground on which repeats are folded."""
 
+    def __init__(self) -> None:
+        self._calls: dict[Any, int] = {}
+        self._ops: dict[Any, Op] = {}
 
-def freeze(node: Node, intern: dict[Any, int]) -> None:
-    """Settle a closed node: its functions' outputs, and the id that equal calls share.
+    def op(self, key: Any) -> Op | None:
+        """The operation known by a key."""
+        return self._ops.get(key)
 
-    Two calls are equal when kind, name, shapes, dtypes, arguments, source position and everything below
-    them are equal; the numbers of the blocks they belong to are left out.
-    """
-    node.closed = True
-    parts: list[Any] = []
-    for child in node.children:
-        child.parent = None  # no cycles: a block that is folded away is freed at once
-        if child.id < 0:
-            if child.kind == "op":
-                key: Any = (
-                    child.name, *child.inputs, *child.outputs, *child.attrs, child.fresh, child.site
-                )  # fmt: skip
-                child.id = _number(key, intern)
+    def learn(
+        self, key: Any, name: str, site: Site | None, inputs: Named, attrs: list[tuple[str, Any]],
+        outputs: Named, fresh: tuple[bool, ...],
+    ) -> Op:  # fmt: skip
+        """Remember a new operation by its key."""
+        op = self._ops[key] = Op(len(self._ops), name, site, inputs, attrs, outputs, fresh)
+        return op
+
+    def close(self, node: Node) -> None:
+        """Settle a call that has ended: give it its number, and count it with the equal call before it.
+
+        Two calls are equal when kind, class, shapes, dtypes, arguments, source position and everything below
+        them are equal. Their own paths may differ; the paths below them may not, seen from them.
+        """
+        start = len(node.path) + 1 if node.path else 0
+        parts: list[Any] = []
+        for child in node.children:
+            if isinstance(child, Op):
+                parts.append(child.id)
             else:
-                freeze(child, intern)
-        parts.append((child.id, child.repeat))
-    if node.kind == "function" and not node.outputs and node.children:
-        makers = node.exports or node.children[-1:]
-        specs = [spec for maker in makers for _, spec in maker.outputs]
-        node.outputs = [(str(i), spec) for i, spec in enumerate(specs)]
-    node.exports = _NONE
-    path = _NUMBER.sub("*", node.path) if node.kind == "module" else ""
-    node.id = _number(
-        (
-            node.kind, path, node.name, tuple(node.inputs), tuple(node.outputs), tuple(node.attrs),
+                inside = not start or child.path.startswith(f"{node.path}.")
+                name = child.path[start:] if inside else child.path
+                parts.append((child.id, child.repeat, name if child.kind == "module" else ""))
+        key = (
+            node.kind, id(node.code), tuple(node.inputs), tuple(node.outputs), tuple(node.attrs),
             tuple(node.weights), node.site, node.opaque, tuple(parts),
-        ),
-        intern,
-    )  # fmt: skip
+        )  # fmt: skip
+        node.id = self._calls.setdefault(key, len(self._calls))
+        parent, node.parent = node.parent, None  # no cycles: a call that is folded away is freed at once
+        if parent is None or len(parent.children) < 2 or node.kind == "function":
+            return
+        before = parent.children[-2]
+        if isinstance(before, Node) and before.id == node.id and _follows(node.path, before):
+            before.repeat += 1
+            parent.children.pop()
 
 
-def _number(key: Any, intern: dict[Any, int]) -> int:
-    try:
-        return intern.setdefault(key, len(intern))
-    except TypeError:  # an argument that does not hash: such a call equals no other
-        intern[object()] = len(intern)
-        return len(intern) - 1
+def _follows(path: str, before: Node) -> bool:
+    """Whether a path is the next in a row: `blocks.3` after 3 times `blocks.0`, or the same name again."""
+    head, _, number = before.path.rpartition(".")
+    if not number.isdecimal():
+        return path == before.path
+    return path == (f"{head}." if head else "") + str(int(number) + before.repeat)

@@ -8,8 +8,8 @@ from tracer.derive import largest_prime
 from tracer.families.base import Letter
 from tracer.formula import Formula
 
-_LONG = (1_000_003, 1_000_033, 1_000_037)
-"""Text lengths: primes far above every sum of the other letters."""
+_LONG = (8_000_017, 8_000_033, 8_000_051)
+"""Text lengths: primes far above every sum of the other letters, and yet a mask of L×L can be counted."""
 
 _PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107)
 """From eleven on, so that the 2s, 3s and 5s of the code itself stay apart."""

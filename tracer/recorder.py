@@ -6,35 +6,49 @@ later from the tree: shapes are noted, calls that repeat are folded on the spot,
 
 Limits, one line each:
 - work below the torch-function level (custom kernels, `F.multi_head_attention_forward`) is one call;
-- a compiled module is one opaque call, because its Python code does not run;
+- a compiled or scripted module is one opaque call, because its Python code does not run;
+- a compiled function is not seen at all, nor is a model called from inside compiled code;
 - other threads are not recorded;
-- the output of a function is known from where its tensors are used next, not from its return statement.
+- a function in which no operation happens is no row;
+- a function that returns anything but names, calls and tuples or dicts of them has no outputs.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-import weakref
-from types import TracebackType
-from typing import Any, Self
+from collections import OrderedDict
+from collections.abc import Iterable
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import nn
+from torch.compiler import is_compiling
 from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils.hooks import RemovableHandle
 
 from tracer import assemble
 from tracer.calls import Trace
 from tracer.errors import RecordingError
-from tracer.nodes import Node, Specs, freeze
-from tracer.scopes import Scopes, call_site, caller
+from tracer.nodes import Equals, Named, Node, Op, Spec, Specs, Symbolic, tensors
+from tracer.scopes import Scopes, call_frame, caller, is_raising
 
-_recording: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_SEQUENCES = (tuple, list)
+_NUMBERS = (bool, int, float, str, torch.SymInt)
+_recording: set[int] = set()
 _lock = threading.Lock()
 
 
+class _Function(NamedTuple):
+    """What is known of a torch function: its name, and whether its results are new memory (None: look)."""
+
+    name: str
+    fresh: bool | None
+
+
 class Recorder(TorchFunctionMode):
-    """The context manager behind `record`. Not re-entrant; one forward at a time, in one thread."""
+    """The context manager behind `record`. Entered once; one forward at a time, in one thread."""
 
     def __init__(self, model: nn.Module, *, calls: int = 1) -> None:
         super().__init__()
@@ -44,55 +58,66 @@ class Recorder(TorchFunctionMode):
             raise RecordingError(f"record() takes calls of at least 1, not {calls}.")
         self.model = model
         self._calls = calls
+        self._thread = 0
+        # what was seen
         self._roots: list[Node] = []
         self._errors: list[str | None] = []
-        self._stack: list[Node] = []
+        self._traces: list[Trace] = []
+        # what is going on
+        self._stack: list[tuple[nn.Module, Node]] = []
         self._specs = Specs()
-        self._scopes = Scopes(self._specs)
-        self._handles: list[Any] = []
-        self._restore: list[tuple[nn.Module, Any]] = []
-        self._thread = 0
-        self._entered = False
-        self._paused = False
-        self._outer: BaseException | None = None
-        self._intern: dict[Any, int] = {}
-        self._producers: list[dict[int, tuple[weakref.ref[torch.Tensor], Node]]] = []  # one per open module
-        self._paths: dict[nn.Module, str] = {}
+        self._equals = Equals()
+        self._scopes = Scopes(self._specs, self._equals)
+        self._failure: tuple[BaseException, str] | None = None
         self._counted: set[int] = set()
-        self._deepest: str | None = None
-        self._names: dict[Any, str] = {}
+        self._functions: dict[Any, _Function] = {}
+        self._queries: set[Any] = set()  # functions that gave no tensor: asking for a shape, a dtype, a device
+        self._parameters: dict[type, assemble.Parameters] = {}
+        # what has to be undone
+        self._modules: dict[int, nn.Module] = {}
+        self._paths: dict[int, str] = {}
+        self._opaque: dict[int, str] = {}
+        self._hook: int = RemovableHandle(OrderedDict()).id  # no other hook has it
+        self._restore: list[tuple[nn.Module, Any]] = []
+        self._above: list[Any] | None = None  # while paused: the modes that lay on top of this one
 
     # results
 
     @property
     def traces(self) -> list[Trace]:
         """One trace per recorded forward, the one that raised included."""
-        return [assemble.trace_of(self.model, r, e) for r, e in zip(self._roots, self._errors, strict=True)]
+        for i in range(len(self._traces), len(self._roots)):
+            root, error = self._roots[i], self._errors[i]
+            self._traces.append(assemble.trace_of(self.model, root, self._scopes.codes, error))
+        return list(self._traces)
 
     @property
     def trace(self) -> Trace:
         """The first recorded forward. Raises RecordingError where no forward ran."""
         if not self._roots:
             raise RecordingError(
-                f"Nothing was recorded: {type(self.model).__name__} was not called inside the with block."
+                f"Nothing was recorded: {type(self.model).__name__} was not called inside the with block and "
+                "in its thread; call the model itself, not its forward and not a compiled copy."
             )
-        return assemble.trace_of(self.model, self._roots[0], self._errors[0])
+        return self.traces[0]
 
     # life
 
     def __enter__(self) -> Self:
+        if self._thread:
+            raise RecordingError("This record() was used before; call record() again.")
+        paths, modules, opaque = _survey(self.model)
         with _lock:
-            modules = list(self.model.modules())
-            if any(m in _recording for m in modules):
+            if not _recording.isdisjoint(modules):
                 raise RecordingError(
                     f"{type(self.model).__name__} is being recorded already; leave the other record() first."
                 )
             _recording.update(modules)
         self._thread = threading.get_ident()
+        self._paths, self._modules, self._opaque = paths, modules, opaque
         try:
             self._attach()
-            super().__enter__()
-            self._entered = True
+            _push(self)
         except BaseException:
             self._detach()
             raise
@@ -101,168 +126,168 @@ class Recorder(TorchFunctionMode):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._stack:  # an exception that the hooks do not see (KeyboardInterrupt) left the tree open
-            self._fail(error)
-        if error is not None and self._errors and self._errors[-1]:
-            error.add_note(f"tracer: {self._errors[-1]}")
+        if self._stack:  # KeyboardInterrupt and its like pass by the hooks and leave the tree open
+            self._fail(error, self._stack[0][0])
         self._finish()
+        _unhook(self.model, self._hook)
 
     def _attach(self) -> None:
-        hidden: set[nn.Module] = set()
-        for name, module in self.model.named_modules(remove_duplicate=False):
-            if module in hidden:
+        # what register_forward_hook does, under one id for all modules: its handles would be ten objects a
+        # module, enough to set off the garbage collector in the middle of the forward
+        before, after, hook = self._before, self._after, self._hook
+        for number in self._paths:  # others are inside a compiled or scripted module
+            module = self._modules[number]
+            compiled = module.__dict__.get("_compiled_call_impl")
+            if compiled is not None:
+                self._watch(module, compiled)
                 continue
-            if module in self._paths:
-                if name not in self._paths[module].split("|"):
-                    self._paths[module] += f"|{name}"
-                continue
-            self._paths[module] = name
-            if _is_compiled(module):
-                hidden.update(m for m in module.modules() if m is not module)
-            inner = module.__dict__.get("_compiled_call_impl")
-            if inner is not None:
-                hidden.update(m for m in module.modules() if m is not module)
-                self._wrap_compiled(module, inner)
-                continue
-            self._handles.append(module.register_forward_pre_hook(self._before, with_kwargs=True))
-            self._handles.append(
-                module.register_forward_hook(self._after, with_kwargs=True, always_call=True)
-            )
+            module._forward_pre_hooks[hook] = before
+            module._forward_pre_hooks_with_kwargs[hook] = True
+            module._forward_hooks[hook] = after
+            module._forward_hooks_with_kwargs[hook] = True
+            module._forward_hooks_always_called[hook] = True
 
-    def _wrap_compiled(self, module: nn.Module, inner: Any) -> None:
-        # module.compile() runs the hooks inside the compiled region, so the call is watched from outside
+    def _watch(self, module: nn.Module, compiled: Any) -> None:
+        # after module.compile() hooks run inside the compiled region, so the call is watched from outside
         def watched(*args: Any, **kwargs: Any) -> Any:
-            self._before(module, args, kwargs)
-            output = None
+            if not is_compiling():
+                self._begin(module, args, kwargs, sys._getframe())
             try:
-                output = inner(*args, **kwargs)
-            finally:
-                self._after(module, args, kwargs, output)
+                output = compiled(*args, **kwargs)
+            except Exception as error:
+                self._leave(module, None, error)
+                raise
+            self._leave(module, output, None)
             return output
 
-        self._restore.append((module, inner))
+        self._restore.append((module, compiled))
         module.__dict__["_compiled_call_impl"] = watched
 
-    def _detach(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        for module, inner in self._restore:
-            module.__dict__["_compiled_call_impl"] = inner
-        self._handles.clear()
-        self._restore.clear()
-        with _lock:
-            for module in self.model.modules():
-                _recording.discard(module)
-        self._scopes.clear()
-        self._producers.clear()
-
-    def _finish(self) -> None:
+    def _finish(self, *, failed: bool = False) -> None:
         """Hooks and mode off; runs again harmlessly."""
         self._resume()
-        self._detach()
-        if self._entered:
-            if torch.overrides._get_current_function_mode() is self:
-                super().__exit__(None, None, None)
-                self._entered = False
-            # else another mode was entered inside and lies on top: our __exit__ will come after its own
+        self._detach(but=self.model if failed else None)
+        self._failure = None
+        _pull(self)
+
+    def _detach(self, but: nn.Module | None = None) -> None:
+        for module in self._modules.values():
+            if module is not but:  # torch is walking over the model's hooks, and would lose the exception
+                _unhook(module, self._hook)
+        for module, compiled in self._restore:
+            module.__dict__["_compiled_call_impl"] = compiled
+        self._restore.clear()
+        with _lock:
+            _recording.difference_update(self._modules)
+        self._modules = {}
+        self._scopes.clear()
 
     def _pause(self) -> None:
-        if not self._paused and torch.overrides._get_current_function_mode() is self:
-            super().__exit__(None, None, None)
-            self._paused = True
+        if self._above is None:
+            self._above = _pull(self)
 
     def _resume(self) -> None:
-        if self._paused:
-            super().__enter__()
-            self._paused = False
+        if self._above is not None:
+            above, self._above = self._above, None
+            _push(self, *above)
 
     # modules
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() != self._thread or (not self._stack and module is not self.model):
-            return
-        frame = caller(sys._getframe(1))
-        outer = self._stack[-1] if self._stack else None
-        if outer is None:
-            self._outer = sys.exc_info()[1]
-            node = Node("module", type(module).__name__, self._path(module, None), None, call_site(frame))
-        else:
-            parent = self._scopes.enter(frame, outer)
-            path = self._path(module, outer)
-            node = Node("module", type(module).__name__, path, parent, self._scopes.site)
-        node.module = module
-        node.code = type(module)
-        if module._parameters:
-            node.weights = self._weights(module)
-        with torch._C.DisableTorchFunction():
-            self._take(node, assemble.bind(type(module), args, kwargs))
-        self._stack.append(node)
-        self._producers.append({})
-        self._scopes.push(module)
-        self._deepest = node.path
-        if _is_compiled(module) or module.__dict__.get("_compiled_call_impl") is not None:
-            node.opaque = "compiled: its operations run as one"
-            self._pause()
+        if not is_compiling():
+            self._begin(module, args, kwargs, call_frame(sys._getframe(1)))
 
     def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if threading.get_ident() != self._thread or not self._stack or self._stack[-1].module is not module:
+        if not is_compiling():
+            self._leave(module, output, sys.exc_info()[1] if is_raising(sys._getframe(1)) else None)
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType | None) -> None:
+        if threading.get_ident() != self._thread:
             return
-        self._resume()
-        node = self._stack[-1]
-        raised = sys.exc_info()[1]
-        if output is None and raised is not None and raised is not self._outer:
-            self._fail(raised)
+        kind = type(module)
+        if self._stack:
+            parent = self._scopes.enter(caller(frame))
+            path = self._path(module, self._stack[-1][1].path)
+            node = Node("module", kind.__name__, path, parent, self._scopes.site, kind)
+            parent.children.append(node)
+        elif module is self.model and len(self._roots) < self._calls:
+            node = Node("module", kind.__name__, "", None, self._scopes.call_site(caller(frame)), kind)
+        else:
             return
         with torch._C.DisableTorchFunction():
-            node.outputs = []
-            for key, tensor in assemble.tensors(output):
-                node.outputs.append((key, self._specs.of(tensor)))
-                self._consume(tensor, None)
-                if node.parent is not None and node.parent.kind == "function":
-                    self._producers[-2][id(tensor)] = (weakref.ref(tensor), node)
-        self._close(node)
-        if not self._stack:
-            self._roots.append(node)
-            self._errors.append(None)
-            if len(self._roots) >= self._calls:
-                self._finish()
-            else:
-                self._counted.clear()
+            if module._parameters:
+                node.weights = self._weights(module)
+            if kind not in self._parameters:
+                self._parameters[kind] = assemble.parameters_of(kind)
+            self._take(node, assemble.bind(self._parameters[kind], args, kwargs))
+        self._stack.append((module, node))
+        self._scopes.push(node, module, frame)
+        if self._opaque and id(module) in self._opaque:
+            node.opaque = self._opaque[id(module)]
+            self._pause()
 
-    def _close(self, node: Node) -> None:
-        self._scopes.pop()
-        self._stack.pop()
-        self._producers.pop()
-        parent = node.parent
-        freeze(node, self._intern)
-        node.module = None
-        if parent is not None:
-            parent.add(node)
-
-    def _fail(self, error: BaseException | None) -> None:
-        """Close every open call; the tree keeps what was seen."""
-        where = self._deepest or "the model"
-        root = self._stack[0]
-        last = root.last()
-        while self._stack:
-            self._close(self._stack[-1])
-        sentence = f"stopped in {where or 'the model itself'}"
-        if last is not None:
-            met = ", ".join(str(s) for _, s in last.inputs) or "nothing"
-            sentence += f"; the last call that finished was {last.name} on {met}"
+    def _leave(self, module: nn.Module, output: Any, error: BaseException | None) -> None:
+        if threading.get_ident() != self._thread or not self._stack:
+            return
+        if self._stack[-1][0] is not module:
+            if all(m is not module for m, _ in self._stack):
+                return  # another hook raised before ours saw the call begin
+            while self._stack[-1][0] is not module:  # left without a word, by a caught KeyboardInterrupt
+                self._close()
+        self._resume()
         if error is not None:
-            sentence += f" ({type(error).__name__})"
+            self._fail(error, module)
+            return
+        self._failure = None
+        node = self._stack[-1][1]
+        with torch._C.DisableTorchFunction():
+            node.outputs = self._specs.found(output)
+        self._close()
+        if not self._stack:
+            self._done(node, None)
+
+    def _close(self) -> None:
+        self._scopes.pop()
+        self._equals.close(self._stack.pop()[1])
+
+    def _done(self, root: Node, sentence: str | None) -> None:
         self._roots.append(root)
         self._errors.append(sentence)
+        self._counted.clear()
+        if len(self._roots) >= self._calls:
+            self._finish(failed=sentence is not None)
 
-    def _path(self, module: nn.Module, outer: Node | None) -> str:
-        names = self._paths.get(module)
+    def _fail(self, error: BaseException | None, module: nn.Module) -> None:
+        """Close calls up to that of a module that an exception leaves; the tree keeps what was seen."""
+        root = self._stack[0][1]
+        if self._failure is None or self._failure[0] is not error:
+            last = root.last()
+            after = f" after {last.name} on {_listed(s for _, s in last.inputs)}" if last is not None else ""
+            self._note_failure(error or RuntimeError(), after)
+        while True:
+            left, node = self._stack[-1]
+            node.opaque = f"raised {type(error).__name__}" if error is not None else "was left"
+            self._close()
+            if left is module:
+                break
+        if not self._stack:
+            assert self._failure is not None
+            sentence = self._failure[1]
+            if error is not None:
+                error.add_note(f"tracer: {sentence}")
+            self._done(root, sentence)
+
+    def _note_failure(self, error: BaseException, what: str) -> None:
+        path = self._stack[-1][1].path
+        self._failure = (error, f"stopped in {path or type(self.model).__name__}{what}")
+
+    def _path(self, module: nn.Module, parent: str) -> str:
+        names = self._paths.get(id(module))
         if names is None:
             return f"({type(module).__name__})"
-        if "|" in names and outer is not None:  # a shared module: the name under the running parent
-            near = [n for n in names.split("|") if n.rpartition(".")[0] == outer.path]
-            if near:
-                return "|".join(near)
+        if "|" in names:  # a shared module: its names under the running parent
+            near = [n for n in names.split("|") if n.rpartition(".")[0] == parent]
+            return "|".join(near) or names
         return names
 
     def _weights(self, module: nn.Module) -> list[tuple[str, Spec, bool]]:
@@ -274,137 +299,142 @@ class Recorder(TorchFunctionMode):
                 out.append((name, self._specs.of(parameter), new))
         return out
 
+    def _take(self, node: Node, arguments: list[tuple[str, Any]]) -> None:
+        inputs: Named = []
+        attrs: list[tuple[str, Any]] = []
+        for name, value in arguments:
+            if isinstance(value, torch.Tensor):
+                inputs.append((name, self._specs.of(value)))
+            elif isinstance(value, _NUMBERS):
+                attrs.append((name, self._specs.plain(value)))
+            elif value is not None:
+                inputs += self._specs.found(value, name)
+        node.inputs, node.attrs = inputs, attrs
+
     # operations
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        if not self._stack or threading.get_ident() != self._thread:
+        if not self._stack or is_compiling() or threading.get_ident() != self._thread:
+            return func(*args, **kwargs)
+        if func in self._queries:
+            result = func(*args, **kwargs)
+            if isinstance(result, torch.Tensor):  # not always a query, then
+                self._queries.discard(func)
+                self._record(func, args, kwargs, result, *self._read(func, args, kwargs, sys._getframe(1)))
             return result
-        if isinstance(result, torch.Tensor):
-            outputs = [("0", result)]
-        elif result is None:
-            if getattr(func, "__name__", "") != "__setitem__":
-                return result
-            outputs = []
-        elif isinstance(result, tuple | list):
-            outputs = [(str(i), t) for i, t in enumerate(result) if isinstance(t, torch.Tensor)]
-            if not outputs:
-                return result
-        else:
-            return result
-        self._operation(func, args, kwargs, outputs)
+        # read first: the call may change its arguments, and frames that have ended hold on to memory
+        parent, key = self._read(func, args, kwargs, sys._getframe(1))
+        try:
+            result = func(*args, **kwargs)
+        except BaseException as error:
+            met = _listed(_specs_in(self._specs.joined(key)))
+            self._note_failure(error, f" at {self._function(func).name} on {met}")
+            raise
+        self._record(func, args, kwargs, result, parent, key)
         return result
 
-    def _operation(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: list[tuple[str, torch.Tensor]]
-    ) -> None:
-        module = self._stack[-1]
-        parent = self._scopes.enter(sys._getframe(2), module)
-        node = Node("op", self._name(func), module.path, parent, self._scopes.site)
-        inputs: list[torch.Tensor] = []
-        specs: list[tuple[str, Any]] = []
-        attrs: list[tuple[str, Any]] = []
-        of = self._specs.of
-        position = 0
+    def _read(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
+    ) -> tuple[Node, list[Any]]:
+        """What an operation goes under, and what it is known by but for its results."""
+        parent = self._scopes.enter(frame)
+        plain = self._specs.plain
+        key: list[Any] = [func, self._scopes.site]
         for value in args:
             if isinstance(value, torch.Tensor):
-                specs.append((str(position), of(value)))
-                inputs.append(value)
-            elif isinstance(value, list | tuple) and value and isinstance(value[0], torch.Tensor):
-                for inner in value:
-                    if isinstance(inner, torch.Tensor):
-                        specs.append((str(position), of(inner)))
-                        inputs.append(inner)
-                        position += 1
-                position -= 1
+                key += (value.shape, value.dtype)
             else:
-                attrs.append((str(position), assemble.plain(value)))
-                if isinstance(value, tuple):  # an index may hold tensors
-                    inputs.extend(v for v in value if isinstance(v, torch.Tensor))
-            position += 1
-        for name, value in kwargs.items():
-            if isinstance(value, torch.Tensor):
-                specs.append((name, of(value)))
-                inputs.append(value)
-            elif isinstance(value, list | tuple) and value and isinstance(value[0], torch.Tensor):
-                specs.extend((f"{name}.{i}", of(v)) for i, v in enumerate(value))
-                inputs.extend(value)
-            else:
-                attrs.append((name, assemble.plain(value)))
-        for tensor in inputs:
-            self._consume(tensor, parent)
-        if specs:
-            node.inputs = specs
-        if attrs:
-            node.attrs = attrs
-        node.outputs = [(name, of(tensor)) for name, tensor in outputs]
-        if node.name in _NEW:
-            node.fresh = (True,) * len(outputs)
-        elif node.name in _VIEWS:
-            node.fresh = (False,) * len(outputs)
+                key.append(plain(value))
+        if kwargs:
+            key += [(name, plain(value)) for name, value in kwargs.items()]
+        return parent, key
+
+    def _record(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
+        parent: Node,
+        key: list[Any],
+    ) -> None:
+        function = self._functions.get(func) or self._function(func)
+        if isinstance(result, torch.Tensor):
+            outputs = [result]
+            key += (result.shape, result.dtype)
+        elif isinstance(result, _SEQUENCES):
+            outputs = [t for t in result if isinstance(t, torch.Tensor)]
+            if not outputs:
+                self._queries.add(func)
+                return
+            key.append(tuple(self._specs.found(result)))
+        elif result is None and function.name == "setitem":
+            outputs = []
         else:
-            storages = [_storage(t) for t in inputs]
-            node.fresh = tuple(_storage(t) not in storages for _, t in outputs)
-        if parent.kind == "function":
-            for _, tensor in outputs:
-                self._producers[-1][id(tensor)] = (weakref.ref(tensor), node)
-        parent.add(node)
-
-    def _name(self, func: Any) -> str:
-        name = self._names.get(func)
-        if name is None:
-            name = getattr(func, "__name__", None) or str(func)
-            if name in ("__get__", "__set__"):  # a property: resolve_name says which
-                name = (resolve_name(func) or name).split(".")[-2]
-            self._names[func] = name = name.strip("_") if name.startswith("__") else name
-        return name
-
-    # tensors
-
-    def _take(self, node: Node, arguments: list[tuple[str, Any]]) -> None:
-        if arguments:
-            node.inputs, node.attrs = [], []
-        for name, value in arguments:
-            if isinstance(value, torch.Tensor):
-                node.inputs.append((name, self._specs.of(value)))
-                self._consume(value, node.parent)
-                continue
-            found = assemble.tensors(value, name)
-            if found:
-                for key, tensor in found:
-                    node.inputs.append((key, self._specs.of(tensor)))
-                    self._consume(tensor, node.parent)
-            elif isinstance(value, bool | int | float | str):
-                node.attrs.append((name, assemble.plain(value)))
-
-    def _consume(self, tensor: torch.Tensor, by: Node | None) -> None:
-        """A tensor is used: the functions it was made in, which have ended, have it as an output."""
-        entry = None
-        for level in self._producers:
-            if level and id(tensor) in level:
-                entry = level[id(tensor)]
-        if entry is None or entry[0]() is not tensor:
+            self._queries.add(func)
             return
-        maker = entry[1]
-        scope = maker.parent
-        while scope is not None:
-            if scope.kind == "function":
-                if self._scopes.is_open(scope, besides_last=by is None):
-                    return
-                if maker not in scope.exports:
-                    scope.exports = [*scope.exports, maker]
-            elif not scope.closed and by is not None:
-                return
-            elif not scope.closed and scope is self._stack[-1]:
-                return
-            scope = scope.parent
+        fresh = function.fresh
+        if fresh is None or (kwargs and ("out" in kwargs or kwargs.get("inplace"))):
+            given = [_storage(v) for v in args if isinstance(v, torch.Tensor)]
+            if kwargs or not given:
+                given += [_storage(t) for _, t in tensors((args, kwargs))]
+            key.append(tuple([_storage(t) not in given for t in outputs]))
+        else:
+            key.append(fresh)
+        try:
+            op = self._equals.op(tuple(key))
+        except TypeError:  # symbolic sizes do not hash, their texts do
+            key = [Symbolic(k) if type(k) is torch.Size else k for k in key]
+            op = self._equals.op(tuple(key))
+        if op is None:
+            op = self._new(function.name, key, len(args), len(kwargs))
+        parent.children.append(op)
+
+    def _new(self, name: str, key: list[Any], positions: int, keywords: int) -> Op:
+        """The row of an operation, from what it is known by."""
+        given = self._specs.joined(key[2:-1])
+        inputs: Named = []
+        attrs: list[tuple[str, Any]] = []
+
+        position = 0
+        for value in given[:positions]:
+            elements = _elements(value)
+            if elements:  # cat([a, b]): each counts as an argument of its own
+                inputs += [(str(position + i), spec) for i, spec in enumerate(elements)]
+            elif isinstance(value, Spec):
+                inputs.append((str(position), value))
+            else:
+                attrs.append((str(position), value))
+            position += len(elements) or 1
+        for keyword, value in given[positions : positions + keywords]:
+            elements = _elements(value)
+            if elements:
+                inputs += [(f"{keyword}.{i}", spec) for i, spec in enumerate(elements)]
+            elif isinstance(value, Spec):
+                inputs.append((keyword, value))
+            else:
+                attrs.append((keyword, value))
+        outputs: Named = []
+        for value in given[positions + keywords :]:
+            outputs = [("0", value)] if isinstance(value, Spec) else list(value)
+        fresh = key[-1] if isinstance(key[-1], tuple) else (key[-1],) * len(outputs)
+        return self._equals.learn(tuple(key), name, key[1], inputs, attrs, outputs, fresh)
+
+    def _function(self, func: Any) -> _Function:
+        name = getattr(func, "__name__", None) or str(func)
+        if name in ("__get__", "__set__"):  # a property: resolve_name says which
+            name = (resolve_name(func) or name).split(".")[-2]
+        name = name.strip("_") if name.startswith("__") else name
+        fresh = True if name in _NEW else False if name in _VIEWS else None
+        known = self._functions[func] = _Function(name, fresh)
+        return known
 
 
 def record(model: nn.Module, *, calls: int = 1) -> Recorder:
-    """Record the first forward of a model: `with record(model) as rec: model(x)`, then `rec.trace`.
+    """Record the first forward that a model runs inside the with block; then read `rec.trace`.
 
     Works on any module, with real, meta or fake tensors. `calls` records that many forwards (`rec.traces`);
     after the last one every hook is gone again. An exception in the model passes through unchanged, with a
@@ -415,22 +445,103 @@ def record(model: nn.Module, *, calls: int = 1) -> Recorder:
     return Recorder(model, calls=calls)
 
 
+def _survey(model: nn.Module) -> tuple[dict[int, str], dict[int, nn.Module], dict[int, str]]:
+    """Paths of the modules that can be seen (`a|b` for shared ones), all modules, why some are opaque."""
+    paths: dict[int, str] = {}
+    modules: dict[int, nn.Module] = {}
+    opaque: dict[int, str] = {}
+    above: set[int] = set()
+
+    def visit(module: nn.Module, path: str, hidden: bool) -> None:
+        number = id(module)
+        if number in above:  # a module that holds its own parent
+            return
+        above.add(number)
+        modules[number] = module
+        if not hidden:
+            if number in paths:
+                paths[number] += f"|{path}"
+            else:
+                paths[number] = path
+                why = _why_opaque(module)
+                if why:
+                    opaque[number] = why
+        below = hidden or number in opaque
+        for name, child in module._modules.items():
+            if child is not None and not (below and id(child) in modules):
+                visit(child, f"{path}.{name}" if path else name, below)
+        above.discard(number)
+
+    visit(model, "", False)
+    return paths, modules, opaque
+
+
+def _why_opaque(module: nn.Module) -> str | None:
+    if isinstance(module, torch.jit.ScriptModule):
+        return "scripted: its operations run as one"
+    if type(module).__name__ == "OptimizedModule" or module.__dict__.get("_compiled_call_impl") is not None:
+        return "compiled: its operations run as one"
+    return None
+
+
+def _unhook(module: nn.Module, hook: int) -> None:
+    for hooks in (
+        module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs, module._forward_hooks,
+        module._forward_hooks_with_kwargs, module._forward_hooks_always_called,
+    ):  # fmt: skip
+        hooks.pop(hook, None)
+
+
+def _push(*modes: Any) -> None:
+    for mode in modes:
+        torch.overrides._push_mode(mode)  # type: ignore[no-untyped-call]
+
+
+def _pull(mode: Any) -> list[Any]:
+    """Take a mode off the stack, wherever it lies; the modes above it stay. Returns those, lowest first."""
+    stack = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    if not any(m is mode for m in stack):
+        return []
+    above: list[Any] = []
+    while (top := torch.overrides._pop_mode()) is not mode:  # type: ignore[no-untyped-call]
+        above.insert(0, top)
+    _push(*above)
+    return above
+
+
 def _storage(tensor: torch.Tensor) -> int:
     try:
-        return int(tensor.untyped_storage()._cdata)
+        number: int = tensor.untyped_storage()._cdata
+        return number
     except (NotImplementedError, RuntimeError):  # sparse and wrapped tensors have none to show
         return id(tensor)
 
 
-_NEW = frozenset(
-    "linear conv1d conv2d conv3d layer_norm rms_norm group_norm silu gelu relu softmax sigmoid tanh cat stack "
-    "scaled_dot_product_attention add sub mul div truediv rsub pow matmul bmm sin cos exp rsqrt sqrt mean sum "
-    "neg arange ones zeros empty full".split()
-)
-_VIEWS = frozenset("view transpose permute unsqueeze chunk split unflatten unbind expand".split())
+def _specs_in(key: Iterable[Any]) -> Iterable[Spec]:
+    for value in key:
+        if isinstance(value, Spec):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _specs_in(value)
+
+
+def _elements(value: Any) -> list[Spec]:
+    """The tensors of a list of tensors; an index that holds some is none."""
+    listed = isinstance(value, tuple) and bool(value) and isinstance(value[0], Spec)
+    return [v for v in value if isinstance(v, Spec)] if listed else []
+
+
+def _listed(specs: Iterable[Spec]) -> str:
+    return ", ".join(map(str, specs)) or "no tensors"
+
+
 # the other operations may give a view or not: their storages are compared
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return type(module).__name__ == "OptimizedModule"
-
+_VIEWS = frozenset({
+    "chunk", "expand", "permute", "split", "transpose", "unbind", "unflatten", "unsqueeze", "view",
+})  # fmt: skip
+_NEW = frozenset({
+    "add", "arange", "bmm", "cat", "conv1d", "conv2d", "conv3d", "cos", "div", "empty", "exp", "full", "gelu",
+    "group_norm", "layer_norm", "linear", "matmul", "mean", "mul", "neg", "ones", "pow", "relu", "rms_norm",
+    "rsqrt", "rsub", "scaled_dot_product_attention", "sigmoid", "silu", "sin", "softmax", "sqrt", "stack",
+    "sub", "sum", "tanh", "truediv", "zeros",
+})  # fmt: skip

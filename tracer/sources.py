@@ -6,7 +6,7 @@ import ast
 import linecache
 import re
 import sys
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import CodeType
 
@@ -16,7 +16,7 @@ Position = tuple[int, int, int, int]
 """Line, end line, column, end column, as the compiler notes them."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def relative(filename: str) -> str:
     """A file's path from its outermost package on; outside a package, its bare name."""
     path = Path(filename)
@@ -26,7 +26,7 @@ def relative(filename: str) -> str:
     return path.relative_to(top).as_posix() if top != path.parent else path.name
 
 
-@lru_cache(maxsize=None)
+@cache
 def class_line(kind: type) -> Source | None:
     """Where a class is defined; None for classes without a source file."""
     module = sys.modules.get(kind.__module__)
@@ -34,10 +34,12 @@ def class_line(kind: type) -> Source | None:
     if not filename:
         return None
     starts = re.compile(rf"\s*class {re.escape(kind.__name__)}\b")
-    for number, line in enumerate(linecache.getlines(filename), 1):
-        if starts.match(line):
-            return Source(relative(filename), number, kind.__qualname__)
-    return None
+    found = [i for i, line in enumerate(linecache.getlines(filename), 1) if starts.match(line)]
+    if len(found) > 1:  # several of this name: it is the last one before its own methods
+        codes = [code for f in vars(kind).values() if (code := getattr(f, "__code__", None)) is not None]
+        first = min((c.co_firstlineno for c in codes if c.co_filename == filename), default=found[0])
+        found = [line for line in found if line <= first][-1:]
+    return Source(relative(filename), found[0], kind.__qualname__) if found else None
 
 
 def function_line(code: CodeType) -> Source:
@@ -51,7 +53,7 @@ def function_line(code: CodeType) -> Source:
     return Source(relative(code.co_filename), line, code.co_qualname)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _positions(code: CodeType) -> list[Position | None]:
     out: list[Position | None] = []
     for line, end, column, end_column in code.co_positions():
@@ -60,8 +62,32 @@ def _positions(code: CodeType) -> list[Position | None]:
     return out
 
 
-def _position(node: ast.expr | ast.stmt) -> Position:
-    return (node.lineno, node.end_lineno or 0, node.col_offset, node.end_col_offset or 0)
+def place_of(node: ast.expr | ast.stmt) -> Position:
+    """Where the compiler says a node is: a method call over several lines begins at the method's name."""
+    line, end, column, end_column = (
+        node.lineno,
+        node.end_lineno or 0,
+        node.col_offset,
+        node.end_col_offset or 0,
+    )
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        name = node.func
+        if name.end_lineno != line and name.end_lineno is not None and name.end_col_offset is not None:
+            return (name.end_lineno, end, name.end_col_offset - len(name.attr.encode()), end_column)
+    return (line, end, column, end_column)
+
+
+def position_at(code: CodeType, instruction: int) -> Position | None:
+    """Where an instruction stands in the source."""
+    table = _positions(code)
+    index = instruction // 2
+    return table[index] if 0 <= index < len(table) else None
+
+
+def line_at(code: CodeType, instruction: int) -> int:
+    """The line of an instruction."""
+    position = position_at(code, instruction)
+    return position[0] if position is not None else code.co_firstlineno
 
 
 class _Names(ast.NodeVisitor):
@@ -81,7 +107,7 @@ class _Names(ast.NodeVisitor):
         else:
             names = [_name(target)]
         if all(names):
-            self.targets[_position(value)] = [n for n in names if n]
+            self.targets[place_of(value)] = [n for n in names if n]
 
     def visit_Assign(self, node: ast.Assign) -> None:
         for target in node.targets:
@@ -91,25 +117,30 @@ class _Names(ast.NodeVisitor):
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         name = _name(node.target)
         if name:
-            self.targets[_position(node)] = [name]
-        self.operands[_position(node)] = [name, _name(node.value)]
+            self.targets[place_of(node)] = [name]
+        self.operands[place_of(node)] = [name, _name(node.value)]
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
         values: list[ast.expr] = []
         for argument in node.args:
             values.extend(argument.elts if isinstance(argument, ast.List | ast.Tuple) else [argument])
-        if isinstance(node.func, ast.Attribute) and _root(node.func) not in ("torch", "F", "nn", "functional"):
+        if isinstance(node.func, ast.Attribute) and _root(node.func) not in (
+            "torch",
+            "F",
+            "nn",
+            "functional",
+        ):
             values.insert(0, node.func.value)
-        self.operands[_position(node)] = [_name(v) for v in values]
+        self.operands[place_of(node)] = [_name(v) for v in values]
         self.generic_visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
-        self.operands[_position(node)] = [_name(node.left), _name(node.right)]
+        self.operands[place_of(node)] = [_name(node.left), _name(node.right)]
         self.generic_visit(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
-        self.operands[_position(node)] = [_name(node.value)]
+        self.operands[place_of(node)] = [_name(node.value)]
         self.generic_visit(node)
 
 
@@ -129,23 +160,31 @@ def _root(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _names(code: CodeType) -> _Names:
     found = _Names()
+    tree = _tree(code)
+    if tree is not None:
+        found.visit(tree)
+    return found
+
+
+@cache
+def _tree(code: CodeType) -> ast.Module | None:
+    """The syntax tree of a function, its lines numbered as in its file."""
     lines = linecache.getlines(code.co_filename)
     spans = [p[1] for p in _positions(code) if p]
     if not lines or not spans:
-        return found
+        return None
     first = code.co_firstlineno
     body = "".join(lines[first - 1 : max(spans)])
     indented = body[:1].isspace()
     try:
         tree = ast.parse(("if True:\n" if indented else "") + body)
     except SyntaxError:  # a lambda, or source that changed since it was imported: names stay positions
-        return found
+        return None
     ast.increment_lineno(tree, first - 1 - (1 if indented else 0))
-    found.visit(tree)
-    return found
+    return tree
 
 
 def names_at(code: CodeType, instruction: int) -> tuple[list[str], list[str | None]]:
@@ -153,10 +192,35 @@ def names_at(code: CodeType, instruction: int) -> tuple[list[str], list[str | No
 
     Empty lists where the source does not say.
     """
-    table = _positions(code)
-    index = instruction // 2
-    position = table[index] if 0 <= index < len(table) else None
+    position = position_at(code, instruction)
     if position is None:
         return [], []
     names = _names(code)
     return names.targets.get(position, []), names.operands.get(position, [])
+
+
+def returned_at(code: CodeType, instruction: int) -> ast.expr | None:
+    """The expression that a function gives back when it ends at an instruction; None where it gives nothing.
+
+    A `return` inside `with` or `try ... finally` ends elsewhere: at the `with`, at the last line of the
+    `finally`. It is meant there if the block cannot end in another way.
+    """
+    tree, position = _tree(code), position_at(code, instruction)
+    if tree is None or position is None:
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Return) and place_of(node) == position:
+            return node.value
+        if isinstance(node, ast.With) and position[0] == node.lineno:
+            return _only_return(node.body)
+        if isinstance(node, ast.Try) and node.finalbody and position == place_of(node.finalbody[-1]):
+            return _only_return(node.body)
+    return None
+
+
+def _only_return(body: list[ast.stmt]) -> ast.expr | None:
+    returns = [node for part in body for node in ast.walk(part) if isinstance(node, ast.Return)]
+    last = body[-1]
+    while isinstance(last, ast.With) or (isinstance(last, ast.Try) and not last.handlers):
+        last = last.body[-1]
+    return returns[0].value if len(returns) == 1 and returns[0] is last else None

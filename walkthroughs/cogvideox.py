@@ -11,7 +11,7 @@
 import tracer
 
 trace = tracer.trace("cogvideox-5b", frames=49, height=480, width=720)
-trace.header.versions["diffusers"], trace.header.source
+print("diffusers", trace.header.versions["diffusers"], "· torch", trace.header.versions["torch"])
 
 # %% [markdown]
 # ## The whole walk

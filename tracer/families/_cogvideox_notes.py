@@ -296,7 +296,7 @@ def _rest(config: Config) -> list[Note]:
         Note(
             "modulation", f"{_BLOCK}.norm2", "norm2", "B S D|B L D|B 1 D|B 1 D",
             "The same modulation again, with weights of its own, before the feed-forward.",
-            f"tensor:{_BLOCK}.norm2.linear.weight",
+            f"tensor:{_BLOCK}.norm2.linear.weight", brief=False,
         ),
         Note(
             "concat", _BLOCK, "text, then video", "B L+S D",

@@ -203,6 +203,12 @@ def _constraints(config: Config) -> list[str]:
         )
     if has_table(config):
         out.append(f"L = {config['max_text_seq_length']} (max_text_seq_length): text rows of the position table")
+        if not config["use_learned_positional_embeddings"]:
+            frames = (config["sample_frames"] - 1) // COMPRESSION_T + 1
+            out.append(
+                f"bytes hold at F = {frames}, H = {config['sample_height']}, W = {config['sample_width']}: "
+                "elsewhere the position table is computed in the forward; shapes and FLOPs hold at any size"
+            )
     if config["use_learned_positional_embeddings"]:
         frames = (config["sample_frames"] - 1) // COMPRESSION_T + 1
         out.append(f"H = {config['sample_height']} and W = {config['sample_width']}: the learned table's grid")

@@ -1,4 +1,4 @@
-"""The trace as HTML for a notebook cell and for the site: a table that unfolds, with classes and two palettes.
+"""The trace as HTML for a notebook cell and for the site: a table that unfolds, classes, two palettes.
 
 No script, no fixed inline colours, everything from the trace escaped.
 """
@@ -9,7 +9,8 @@ from html import escape
 
 from tracer.calls import Trace
 from tracer.notes import STAGES
-from tracer.outline import Options, Row, cautions, percent, rows, summary, title
+from tracer.outline import Options, Row, cautions, rows, summary, title
+from tracer.words import percent
 
 STYLE = """
 .tracer{--line:#d0d7de;--soft:#57606a;--shape:#116329;--share:#8250df;--stage:#0b5cad;--bar:#8250df33;
@@ -27,46 +28,58 @@ font:13px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-x:a
 .tracer td,.tracer th{padding:.12em .9em .12em 0;border:0;border-bottom:1px solid var(--line);text-align:left;
 vertical-align:top;background:none;white-space:nowrap;font-weight:400}
 .tracer th.stage{color:var(--stage)}
-.tracer td.in1{padding-left:1.2em}
-.tracer td.in2{padding-left:2.4em}
+INDENTS.tracer th{color:var(--soft)}
+.tracer tbody th,.tracer td{unicode-bidi:isolate}
+.tracer .above td{color:var(--soft);font-style:italic;border-bottom:0}
 .tracer .block td{font-weight:700}
 .tracer td.shape{color:var(--shape)}
 .tracer td.share{color:var(--share);text-align:right}
 .tracer summary{cursor:pointer}
 .tracer details p{max-width:46em;min-width:22em;padding:.1em 0 .4em 1em}
-"""
+""".replace("INDENTS", "".join(f".tracer td.in{i}{{padding-left:{1.2 * i:.1f}em}}\n" for i in range(1, 13)))
+
+LIMIT = 2000
+"""Rows of one table; a page with more is no help to anybody, and slow."""
 
 
 def render_html(trace: Trace, options: Options | None = None) -> str:
     """One `<div class="tracer">` with its style; each row's reason opens under its name."""
-    head, *more = title(trace)
+    options = options or Options()
+    head, *more = (" · ".join(phrases) for phrases in title(trace, options))
     lines = "".join(f'<p class="soft">{escape(line)}</p>' for line in more)
-    foot = "".join(f"<p>{escape(line)}</p>" for line in summary(trace))
-    foot += "".join(f'<p class="soft">{escape(line)}</p>' for line in cautions(trace))
+    foot = "".join(f"<p>{escape(line)}</p>" for line in summary(trace, options))
+    foot += "".join(f'<p class="soft">{escape(line)}</p>' for line in cautions(trace, options))
+    found = rows(trace, options)
+    if len(found) > LIMIT:
+        foot = f"<p>… {len(found) - LIMIT:,} more rows</p>" + foot
     return (
         f'<div class="tracer" tabindex="0" role="region" aria-label="{escape(head, quote=True)}">'
-        f"<style>{STYLE}</style>"
-        f'<p class="head">{escape(head)}</p>{lines}<table>{_body(rows(trace, options or Options()))}</table>{foot}</div>'
+        f'<style>{STYLE}</style><p class="head">{escape(head)}</p>{lines}'
+        f"{_table(trace, found[:LIMIT], options)}{foot}</div>"
     )
 
 
-def _body(found: list[Row]) -> str:
-    out = []
-    before = None
+def _table(trace: Trace, found: list[Row], options: Options) -> str:
+    walk = options.walk(trace)
+    formulas = options.show != "numbers" and any(row.shapes != row.sizes for row in found)
+    numbers = options.show != "formulas" or not formulas
+    shares = any(row.share is not None for row in found)
+    names = ["stage"] * walk + ["call"] + ["formula"] * formulas + ["numbers"] * numbers + ["FLOPs"] * shares
+    out = ['<table class="walk"><thead><tr>', *(f'<th scope="col">{name}</th>' for name in names), "</tr></thead><tbody>"]
     for row in found:
-        stage = row.stage if (row.level, row.stage) != before else ""
-        before = (row.level, row.stage)
-        about = f' title="{escape(STAGES.get(stage, ""), quote=True)}"' if stage else ""
+        if row.above:
+            out.append(f'<tr class="above"><td colspan="{len(names)}">{escape(row.above)}</td></tr>')
         label = escape(row.label)
         if row.why:
             label = f"<details><summary>{label}</summary><p>{escape(row.why)}</p></details>"
-        block = ' class="block"' if row.call.repeat > 1 or row.stage == "block" else ""
-        share = percent(row.share) if row.share is not None else ""
-        out.append(
-            f'<tr{block}><th class="stage" scope="row"{about}>{escape(stage)}</th>'
-            f'<td class="in{min(row.level, 2)}">{label}</td>'
-            f'<td class="shape">{"<br>".join(map(escape, row.shapes))}</td>'
-            f"<td>{'<br>'.join(map(escape, row.sizes))}</td>"
-            f'<td class="share">{share}</td></tr>'
-        )
-    return "".join(out)
+        out.append('<tr class="block">' if row.important else "<tr>")
+        if walk:
+            about = f' title="{escape(STAGES[row.stage], quote=True)}"' if row.stage in STAGES else ""
+            out.append(f'<th class="stage" scope="row"{about}>{escape(row.stage)}</th>')
+        indent = f' class="in{min(row.level, 12)}"' if row.level else ""
+        out.append(f"<td{indent}>{label}</td>")
+        out += [f'<td class="shape">{"<br>".join(map(escape, row.shapes))}</td>'] * formulas
+        out += [f"<td>{'<br>'.join(map(escape, row.sizes))}</td>"] * numbers
+        out += [f'<td class="share">{percent(row.share) if row.share is not None else ""}</td>'] * shares
+        out.append("</tr>")
+    return "".join([*out, "</tbody></table>"])

@@ -1,0 +1,90 @@
+"""What the tests share: every checkpoint of every family, its trace, and goldens that --bless rewrites."""
+
+import os
+from difflib import unified_diff
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are far slower on two threads than on one
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from tracer.families import all_families
+from tracer.families.base import Checkpoint, Family
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+
+class Case(NamedTuple):
+    """A published checkpoint and the family that runs it."""
+
+    family: Family
+    checkpoint: Checkpoint
+
+    @property
+    def name(self):
+        return self.checkpoint.name
+
+    @property
+    def config(self):
+        from tracer.build import full_config
+
+        return full_config(self.family.model, self.checkpoint.config)
+
+
+CASES = [
+    # with `-n 2 --dist loadgroup` each checkpoint is traced by one worker only
+    pytest.param(Case(family, checkpoint), id=checkpoint.name, marks=pytest.mark.xdist_group(checkpoint.name))
+    for family in all_families()
+    for checkpoint in family.checkpoints
+]
+
+
+class Traces(dict):
+    """The default trace of each checkpoint, made when it is first asked for."""
+
+    def __missing__(self, name):
+        import tracer
+
+        self[name] = tracer.trace(name)
+        return self[name]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--bless", action="store_true", help="write the goldens anew; read the diff afterwards")
+
+
+@pytest.fixture(scope="session", params=CASES)
+def case(request):
+    """Each checkpoint of each family in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def traces():
+    """Default traces by the checkpoint's name."""
+    return Traces()
+
+
+@pytest.fixture(scope="session")
+def seen(case, traces):
+    """The default trace of the checkpoint in turn."""
+    return traces[case.name]
+
+
+@pytest.fixture
+def golden(request):
+    """Compares a text with a file of tests/goldens, or writes it with --bless."""
+
+    def check(name, text):
+        path = GOLDENS / name
+        if request.config.getoption("bless"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"no golden {name}; run pytest --bless and read what it wrote"
+        kept = path.read_text(encoding="utf-8")
+        diff = list(unified_diff(kept.splitlines(), text.splitlines(), name, "now", n=1, lineterm=""))
+        assert kept == text, "\n".join([*diff[:60], f"{len(diff)} lines of diff; --bless takes them over"])
+
+    return check

@@ -1,0 +1,28 @@
+"""Every checkpoint with small sizes: the same kind of model, the same path through the code."""
+
+from itertools import cycle
+
+from tracer.api import letters_of
+from tracer.build import full_config
+
+LAYERS = 2
+
+
+def tiny(family, checkpoint):
+    """Config and values of all letters. Sizes that the config keeps below eight are small enough already."""
+    config = full_config(family.model, checkpoint.config)
+    real = letters_of(family, config, checkpoint.request)
+    letters = family.letters(config)
+    small = cycle((2, 3, 5, 7))
+    values = {x.symbol: real[x.symbol] if real[x.symbol] < 8 else x.multiple * next(small) for x in letters}
+    values |= {x.symbol: sum(values[part] for part in x.total) for x in letters if x.total}
+    p, p_t = values["p"], values.get("p_t", 1)
+    values |= {"B": 2, "F": 3 * p_t, "H": 3 * p, "W": 4 * p, "L": 5}
+    fields = config | dict.fromkeys(family.depths, LAYERS)
+    for letter in letters:
+        name, _, index = letter.field.partition(".")
+        if index:
+            fields[name] = tuple(values[letter.symbol] if i == int(index) else v for i, v in enumerate(fields[name]))
+        else:
+            fields[name] = type(config[name])(values[letter.symbol])
+    return fields | family.probe_config(config, real, values), values
