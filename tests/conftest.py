@@ -34,8 +34,7 @@ class Case(NamedTuple):
 
 
 CASES = [
-    # with `-n 2 --dist loadgroup` each checkpoint is traced by one worker only
-    pytest.param(Case(family, checkpoint), id=checkpoint.name, marks=pytest.mark.xdist_group(checkpoint.name))
+    pytest.param(Case(family, checkpoint), id=checkpoint.name)
     for family in all_families()
     for checkpoint in family.checkpoints
 ]

@@ -20,6 +20,7 @@ from tracer.calls import Dim, Slice, Trace
 from tracer.errors import RecordingError
 from tracer.nodes import Spec
 from tracer.recorder import record
+from tracer.symbolic import symbolic_sizes
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
          "_forward_pre_hooks_with_kwargs")  # fmt: skip
@@ -909,6 +910,32 @@ def test_unfolding_equals_recording_without_folding(build, inputs, monkeypatch):
             model(**kwargs)
     assert len(list(flat.trace.walk())) > len(list(folded.trace.walk()))
     assert flat.trace.root.children == folded.trace.unfold().root.children
+
+
+class SymbolicBlocks(nn.Module):
+    class Splits(nn.Module):
+        def forward(self, x):
+            batch, tokens = x.shape[:2]
+            return x.reshape(batch * tokens, 4)[: batch * 2].new_zeros(batch, tokens, 4) + x
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(self.Splits() for _ in range(3))
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def test_symbolic_sizes_fold_too():
+    with symbolic_sizes({"B": 5, "L": 7}) as symbolic, record(SymbolicBlocks()) as rec:
+        rec.model(symbolic.empty("B L 4"))
+    assert [(c.path, c.repeat) for c in rec.trace.root.children] == [("blocks.0", 3)]
+    block = rec.trace.root.children[0]
+    assert [str(d.expression()) for d in block.output.shape] == ["B", "L", "4"]
+    cut = block.children[1].attrs["1"]
+    assert (cut.stop.size, str(cut.stop.expression())) == (10, "2·B")
 
 
 # where the tensors live

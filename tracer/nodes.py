@@ -7,6 +7,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 import torch
+from torch.overrides import resolve_name
 
 from tracer.shapes import DTYPE_SHORT
 
@@ -209,7 +210,8 @@ class Node:
 class Equals:
     """Numbers for calls, the same for calls that are equal; the ground on which repeats are folded."""
 
-    def __init__(self) -> None:
+    def __init__(self, specs: Specs) -> None:
+        self._specs = specs
         self._calls: dict[Any, int] = {}
         self._ops: dict[Any, Op] = {}
 
@@ -217,12 +219,35 @@ class Equals:
         """The operation known by a key."""
         return self._ops.get(key)
 
-    def learn(
-        self, key: Any, name: str, site: Site | None, inputs: Named, attrs: list[tuple[str, Any]],
-        outputs: Named, fresh: tuple[bool, ...],
-    ) -> Op:  # fmt: skip
-        """Remember a new operation by its key."""
-        op = self._ops[key] = Op(len(self._ops), name, site, inputs, attrs, outputs, fresh)
+    def learn(self, name: str, key: list[Any], positions: int, keywords: int) -> Op:
+        """The row of an operation, from what it is known by."""
+        given = self._specs.joined(key[2:-1])
+        inputs: Named = []
+        attrs: list[tuple[str, Any]] = []
+
+        position = 0
+        for value in given[:positions]:
+            elements = elements_of(value)
+            if elements:  # cat([a, b]): each counts as an argument of its own
+                inputs += [(str(position + i), spec) for i, spec in enumerate(elements)]
+            elif isinstance(value, Spec):
+                inputs.append((str(position), value))
+            else:
+                attrs.append((str(position), value))
+            position += len(elements) or 1
+        for keyword, value in given[positions : positions + keywords]:
+            elements = elements_of(value)
+            if elements:
+                inputs += [(f"{keyword}.{i}", spec) for i, spec in enumerate(elements)]
+            elif isinstance(value, Spec):
+                inputs.append((keyword, value))
+            else:
+                attrs.append((keyword, value))
+        outputs: Named = []
+        for value in given[positions + keywords :]:
+            outputs = [("0", value)] if isinstance(value, Spec) else list(value)
+        fresh = key[-1] if isinstance(key[-1], tuple) else (key[-1],) * len(outputs)
+        op = self._ops[tuple(key)] = Op(len(self._ops), name, key[1], inputs, attrs, outputs, fresh)
         return op
 
     def close(self, node: Node) -> None:
@@ -260,3 +285,51 @@ def _follows(path: str, before: Node) -> bool:
     if not number.isdecimal():
         return path == before.path
     return path == (f"{head}." if head else "") + str(int(number) + before.repeat)
+
+
+def elements_of(value: Any) -> list[Spec]:
+    """The tensors of a list of tensors; an index that holds some is none."""
+    listed = isinstance(value, tuple) and bool(value) and isinstance(value[0], Spec)
+    return [v for v in value if isinstance(v, Spec)] if listed else []
+
+
+class Function(NamedTuple):
+    """What is known of a torch function: its name, and whether its results are new memory (None: look)."""
+
+    name: str
+    fresh: bool | None
+
+
+class Functions(dict[Any, Function]):
+    """The torch functions met so far."""
+
+    def learn(self, func: Any) -> Function:
+        """What its name says of a torch function."""
+        name = getattr(func, "__name__", None) or str(func)
+        if name in ("__get__", "__set__"):  # a property: resolve_name says which
+            name = (resolve_name(func) or name).split(".")[-2]
+        name = name.strip("_") if name.startswith("__") else name
+        fresh = True if name in _NEW else False if name in _VIEWS else None
+        known = self[func] = Function(name, fresh)
+        return known
+
+
+def storage(tensor: torch.Tensor) -> int:
+    """A number that tensors on the same memory share."""
+    try:
+        number: int = tensor.untyped_storage()._cdata
+        return number
+    except (NotImplementedError, RuntimeError):  # sparse and wrapped tensors have none to show
+        return id(tensor)
+
+
+# the other operations may give a view or not: their storages are compared
+_VIEWS = frozenset({
+    "chunk", "expand", "permute", "split", "transpose", "unbind", "unflatten", "unsqueeze", "view",
+})  # fmt: skip
+_NEW = frozenset({
+    "add", "arange", "bmm", "cat", "conv1d", "conv2d", "conv3d", "cos", "div", "empty", "exp", "full", "gelu",
+    "group_norm", "layer_norm", "linear", "matmul", "mean", "mul", "neg", "ones", "pow", "relu", "rms_norm",
+    "rsqrt", "rsub", "scaled_dot_product_attention", "sigmoid", "silu", "sin", "softmax", "sqrt", "stack",
+    "sub", "sum", "tanh", "truediv", "zeros",
+})  # fmt: skip

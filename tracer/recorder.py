@@ -20,31 +20,24 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from types import FrameType, TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import nn
 from torch.compiler import is_compiling
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from tracer import assemble
 from tracer.calls import Trace
 from tracer.errors import RecordingError
-from tracer.nodes import Equals, Named, Node, Op, Spec, Specs, Symbolic, tensors
-from tracer.scopes import Scopes, call_frame, caller, is_raising
+from tracer.nodes import Equals, Functions, Named, Node, Spec, Specs, Symbolic, storage, tensors
+from tracer.scopes import Scopes, call_frame, caller, is_raising, survey
 
 _SEQUENCES = (tuple, list)
 _NUMBERS = (bool, int, float, str, torch.SymInt)
 _recording: set[int] = set()
 _lock = threading.Lock()
-
-
-class _Function(NamedTuple):
-    """What is known of a torch function: its name, and whether its results are new memory (None: look)."""
-
-    name: str
-    fresh: bool | None
 
 
 class Recorder(TorchFunctionMode):
@@ -66,11 +59,11 @@ class Recorder(TorchFunctionMode):
         # what is going on
         self._stack: list[tuple[nn.Module, Node]] = []
         self._specs = Specs()
-        self._equals = Equals()
+        self._equals = Equals(self._specs)
         self._scopes = Scopes(self._specs, self._equals)
         self._failure: tuple[BaseException, str] | None = None
         self._counted: set[int] = set()
-        self._functions: dict[Any, _Function] = {}
+        self._functions = Functions()
         self._queries: set[Any] = set()  # functions that gave no tensor: asking for a shape, a dtype, a device
         self._parameters: dict[type, assemble.Parameters] = {}
         # what has to be undone
@@ -106,7 +99,7 @@ class Recorder(TorchFunctionMode):
     def __enter__(self) -> Self:
         if self._thread:
             raise RecordingError("This record() was used before; call record() again.")
-        paths, modules, opaque = _survey(self.model)
+        paths, modules, opaque = survey(self.model)
         with _lock:
             if not _recording.isdisjoint(modules):
                 raise RecordingError(
@@ -331,7 +324,7 @@ class Recorder(TorchFunctionMode):
             result = func(*args, **kwargs)
         except BaseException as error:
             met = _listed(_specs_in(self._specs.joined(key)))
-            self._note_failure(error, f" at {self._function(func).name} on {met}")
+            self._note_failure(error, f" at {self._functions.learn(func).name} on {met}")
             raise
         self._record(func, args, kwargs, result, parent, key)
         return result
@@ -361,7 +354,7 @@ class Recorder(TorchFunctionMode):
         parent: Node,
         key: list[Any],
     ) -> None:
-        function = self._functions.get(func) or self._function(func)
+        function = self._functions.get(func) or self._functions.learn(func)
         if isinstance(result, torch.Tensor):
             outputs = [result]
             key += (result.shape, result.dtype)
@@ -378,10 +371,10 @@ class Recorder(TorchFunctionMode):
             return
         fresh = function.fresh
         if fresh is None or (kwargs and ("out" in kwargs or kwargs.get("inplace"))):
-            given = [_storage(v) for v in args if isinstance(v, torch.Tensor)]
+            given = [storage(v) for v in args if isinstance(v, torch.Tensor)]
             if kwargs or not given:
-                given += [_storage(t) for _, t in tensors((args, kwargs))]
-            key.append(tuple([_storage(t) not in given for t in outputs]))
+                given += [storage(t) for _, t in tensors((args, kwargs))]
+            key.append(tuple([storage(t) not in given for t in outputs]))
         else:
             key.append(fresh)
         try:
@@ -390,47 +383,8 @@ class Recorder(TorchFunctionMode):
             key = [Symbolic(k) if type(k) is torch.Size else k for k in key]
             op = self._equals.op(tuple(key))
         if op is None:
-            op = self._new(function.name, key, len(args), len(kwargs))
+            op = self._equals.learn(function.name, key, len(args), len(kwargs))
         parent.children.append(op)
-
-    def _new(self, name: str, key: list[Any], positions: int, keywords: int) -> Op:
-        """The row of an operation, from what it is known by."""
-        given = self._specs.joined(key[2:-1])
-        inputs: Named = []
-        attrs: list[tuple[str, Any]] = []
-
-        position = 0
-        for value in given[:positions]:
-            elements = _elements(value)
-            if elements:  # cat([a, b]): each counts as an argument of its own
-                inputs += [(str(position + i), spec) for i, spec in enumerate(elements)]
-            elif isinstance(value, Spec):
-                inputs.append((str(position), value))
-            else:
-                attrs.append((str(position), value))
-            position += len(elements) or 1
-        for keyword, value in given[positions : positions + keywords]:
-            elements = _elements(value)
-            if elements:
-                inputs += [(f"{keyword}.{i}", spec) for i, spec in enumerate(elements)]
-            elif isinstance(value, Spec):
-                inputs.append((keyword, value))
-            else:
-                attrs.append((keyword, value))
-        outputs: Named = []
-        for value in given[positions + keywords :]:
-            outputs = [("0", value)] if isinstance(value, Spec) else list(value)
-        fresh = key[-1] if isinstance(key[-1], tuple) else (key[-1],) * len(outputs)
-        return self._equals.learn(tuple(key), name, key[1], inputs, attrs, outputs, fresh)
-
-    def _function(self, func: Any) -> _Function:
-        name = getattr(func, "__name__", None) or str(func)
-        if name in ("__get__", "__set__"):  # a property: resolve_name says which
-            name = (resolve_name(func) or name).split(".")[-2]
-        name = name.strip("_") if name.startswith("__") else name
-        fresh = True if name in _NEW else False if name in _VIEWS else None
-        known = self._functions[func] = _Function(name, fresh)
-        return known
 
 
 def record(model: nn.Module, *, calls: int = 1) -> Recorder:
@@ -443,45 +397,6 @@ def record(model: nn.Module, *, calls: int = 1) -> Recorder:
     Raises RecordingError where the model, or a part of it, is being recorded already.
     """
     return Recorder(model, calls=calls)
-
-
-def _survey(model: nn.Module) -> tuple[dict[int, str], dict[int, nn.Module], dict[int, str]]:
-    """Paths of the modules that can be seen (`a|b` for shared ones), all modules, why some are opaque."""
-    paths: dict[int, str] = {}
-    modules: dict[int, nn.Module] = {}
-    opaque: dict[int, str] = {}
-    above: set[int] = set()
-
-    def visit(module: nn.Module, path: str, hidden: bool) -> None:
-        number = id(module)
-        if number in above:  # a module that holds its own parent
-            return
-        above.add(number)
-        modules[number] = module
-        if not hidden:
-            if number in paths:
-                paths[number] += f"|{path}"
-            else:
-                paths[number] = path
-                why = _why_opaque(module)
-                if why:
-                    opaque[number] = why
-        below = hidden or number in opaque
-        for name, child in module._modules.items():
-            if child is not None and not (below and id(child) in modules):
-                visit(child, f"{path}.{name}" if path else name, below)
-        above.discard(number)
-
-    visit(model, "", False)
-    return paths, modules, opaque
-
-
-def _why_opaque(module: nn.Module) -> str | None:
-    if isinstance(module, torch.jit.ScriptModule):
-        return "scripted: its operations run as one"
-    if type(module).__name__ == "OptimizedModule" or module.__dict__.get("_compiled_call_impl") is not None:
-        return "compiled: its operations run as one"
-    return None
 
 
 def _unhook(module: nn.Module, hook: int) -> None:
@@ -509,14 +424,6 @@ def _pull(mode: Any) -> list[Any]:
     return above
 
 
-def _storage(tensor: torch.Tensor) -> int:
-    try:
-        number: int = tensor.untyped_storage()._cdata
-        return number
-    except (NotImplementedError, RuntimeError):  # sparse and wrapped tensors have none to show
-        return id(tensor)
-
-
 def _specs_in(key: Iterable[Any]) -> Iterable[Spec]:
     for value in key:
         if isinstance(value, Spec):
@@ -525,23 +432,5 @@ def _specs_in(key: Iterable[Any]) -> Iterable[Spec]:
             yield from _specs_in(value)
 
 
-def _elements(value: Any) -> list[Spec]:
-    """The tensors of a list of tensors; an index that holds some is none."""
-    listed = isinstance(value, tuple) and bool(value) and isinstance(value[0], Spec)
-    return [v for v in value if isinstance(v, Spec)] if listed else []
-
-
 def _listed(specs: Iterable[Spec]) -> str:
     return ", ".join(map(str, specs)) or "no tensors"
-
-
-# the other operations may give a view or not: their storages are compared
-_VIEWS = frozenset({
-    "chunk", "expand", "permute", "split", "transpose", "unbind", "unflatten", "unsqueeze", "view",
-})  # fmt: skip
-_NEW = frozenset({
-    "add", "arange", "bmm", "cat", "conv1d", "conv2d", "conv3d", "cos", "div", "empty", "exp", "full", "gelu",
-    "group_norm", "layer_norm", "linear", "matmul", "mean", "mul", "neg", "ones", "pow", "relu", "rms_norm",
-    "rsqrt", "rsub", "scaled_dot_product_attention", "sigmoid", "silu", "sin", "softmax", "sqrt", "stack",
-    "sub", "sum", "tanh", "truediv", "zeros",
-})  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which functions are running: the Python frames between an operation and its module's forward."""
+"""Where we are: the modules of a model, and the Python frames between an operation and its module's forward."""
 
 from __future__ import annotations
 
@@ -296,3 +296,42 @@ def caller(frame: FrameType | None) -> FrameType | None:
 def is_raising(frame: FrameType) -> bool:
     """Whether a forward hook runs because of an exception: torch then calls it from `_call_impl` itself."""
     return frame.f_code is _CALL_IMPL
+
+
+def survey(model: nn.Module) -> tuple[dict[int, str], dict[int, nn.Module], dict[int, str]]:
+    """Paths of the modules that can be seen (`a|b` for shared ones), all modules, why some are opaque."""
+    paths: dict[int, str] = {}
+    modules: dict[int, nn.Module] = {}
+    opaque: dict[int, str] = {}
+    above: set[int] = set()
+
+    def visit(module: nn.Module, path: str, hidden: bool) -> None:
+        number = id(module)
+        if number in above:  # a module that holds its own parent
+            return
+        above.add(number)
+        modules[number] = module
+        if not hidden:
+            if number in paths:
+                paths[number] += f"|{path}"
+            else:
+                paths[number] = path
+                why = _why_opaque(module)
+                if why:
+                    opaque[number] = why
+        below = hidden or number in opaque
+        for name, child in module._modules.items():
+            if child is not None and not (below and id(child) in modules):
+                visit(child, f"{path}.{name}" if path else name, below)
+        above.discard(number)
+
+    visit(model, "", False)
+    return paths, modules, opaque
+
+
+def _why_opaque(module: nn.Module) -> str | None:
+    if isinstance(module, torch.jit.ScriptModule):
+        return "scripted: its operations run as one"
+    if type(module).__name__ == "OptimizedModule" or module.__dict__.get("_compiled_call_impl") is not None:
+        return "compiled: its operations run as one"
+    return None

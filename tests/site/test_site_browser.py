@@ -84,11 +84,7 @@ def test_a_lesson_offers_its_notebook_and_shows_its_outputs(visits, site):
 def other_hosts(visit, site):
     """The addresses a page asked for that are not its own server's."""
     home = urlsplit(site.url).netloc
-    return [
-        url
-        for url in visit.requests
-        if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != home
-    ]
+    return [url for url in visit.requests if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != home]
 
 
 def sideways(visit):

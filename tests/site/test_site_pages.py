@@ -59,9 +59,7 @@ def built(tmp_path, caplog):
 
 class TestContent:
     def test_text_and_code_keep_their_order(self):
-        text = page(
-            new_markdown_cell("first"), shows(source="x = 1", text="second"), new_markdown_cell("third")
-        )
+        text = page(new_markdown_cell("first"), shows(source="x = 1", text="second"), new_markdown_cell("third"))
         assert text.index("first") < text.index("x = 1") < text.index("second") < text.index("third")
 
     def test_html_reaches_the_page_byte_for_byte(self, built):
@@ -128,9 +126,7 @@ class TestRefusal:
                 "demo.ipynb: cell 1 was executed out of order. Run `make notebooks`.",
                 id="out-of-order",
             ),
-            pytest.param(
-                None, "demo.py has no executed notebook demo.ipynb. Run `make notebooks`.", id="missing"
-            ),
+            pytest.param(None, "demo.py has no executed notebook demo.ipynb. Run `make notebooks`.", id="missing"),
         ],
     )
     def test_a_build_ends_with_one_sentence(self, built, caplog, notebook, sentence):
@@ -141,9 +137,7 @@ class TestRefusal:
     def test_a_file_that_is_no_notebook_is_named(self, tmp_path):
         path = tmp_path / "demo.ipynb"
         path.write_text("{")
-        with pytest.raises(
-            pages.LessonError, match=r"^demo\.ipynb is not a readable notebook: .*make notebooks"
-        ):
+        with pytest.raises(pages.LessonError, match=r"^demo\.ipynb is not a readable notebook: .*make notebooks"):
             pages.read_lesson(path)
 
     def test_an_empty_cell_needs_no_run(self):

@@ -129,9 +129,7 @@ def test_5b_i2v_drops_its_learned_table_in_silence_when_the_frames_differ(frames
 
 
 def test_learned_positions_without_rotary_are_refused():
-    message = (
-        "There are no CogVideoX checkpoints available with disable rotary embeddings and learned positional"
-    )
+    message = "There are no CogVideoX checkpoints available with disable rotary embeddings and learned positional"
     with pytest.raises(ValueError, match=message):
         tiny("2b", use_learned_positional_embeddings=True)
 

@@ -100,8 +100,7 @@ FRAMES_1_5 = {
 
 @pytest.mark.parametrize(
     ("variant", "num_frames"),
-    [(v, n) for v in ("2b", "5b-I2V") for n in FRAMES_1_0]
-    + [(v, n) for v in ("1.5", "1.5-I2V") for n in FRAMES_1_5],
+    [(v, n) for v in ("2b", "5b-I2V") for n in FRAMES_1_0] + [(v, n) for v in ("1.5", "1.5-I2V") for n in FRAMES_1_5],
 )
 def test_frames_asked_seen_and_given_back(variant, num_frames, calls_of):
     seen, out = (FRAMES_1_5 if variant.startswith("1.5") else FRAMES_1_0)[num_frames]
@@ -124,12 +123,8 @@ def test_i2v_feeds_twice_the_latent_channels_noise_then_the_image_in_the_first_f
     assert (image.abs().amax((0, 2, 3, 4)) > 0).tolist() == [True, False, False, False]
 
 
-@pytest.mark.parametrize(
-    ("variant", "latent_frames"), [("2b", 3), ("1.5", 4), ("5b-I2V", 13), ("1.5-I2V", 14)]
-)
-def test_sizes_not_given_come_from_the_config_but_i2v_always_takes_49_frames(
-    variant, latent_frames, calls_of
-):
+@pytest.mark.parametrize(("variant", "latent_frames"), [("2b", 3), ("1.5", 4), ("5b-I2V", 13), ("1.5-I2V", 14)])
+def test_sizes_not_given_come_from_the_config_but_i2v_always_takes_49_frames(variant, latent_frames, calls_of):
     model = tiny(variant, sample_height=4, sample_width=2)
     calls = calls_of(model)
     generate(model, H=None, W=None, guidance_scale=1.0)

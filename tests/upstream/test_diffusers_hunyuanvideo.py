@@ -54,9 +54,7 @@ def tiny_vae():
 
 def pipeline(model, **parts):
     image_to_video = model.config.image_condition_type is not None
-    names = ["text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"] + [
-        "image_processor"
-    ] * image_to_video
+    names = ["text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"] + ["image_processor"] * image_to_video
     pipe = (HunyuanVideoImageToVideoPipeline if image_to_video else HunyuanVideoPipeline)(
         transformer=model,
         vae=tiny_vae(),

@@ -137,9 +137,7 @@ def test_t2v_cuts_the_template_and_leaves_256_tokens(n):
 @pytest.mark.parametrize("n", [1, 30, 252, 400])
 def test_i2v_puts_every_nth_image_token_before_252_of_text(n, interleave, image_tokens, step):
     pipe = pipeline("token_replace")
-    positions, ids, layers, mask = encode(
-        pipe, words(n), image=torch.zeros(1), image_embed_interleave=interleave
-    )
+    positions, ids, layers, mask = encode(pipe, words(n), image=torch.zeros(1), image_embed_interleave=interleave)
     assert positions.shape == mask.shape == (1, image_tokens + 252)
     assert positions[0, :image_tokens].tolist() == list(range(5, 5 + IMAGE_TOKENS, step))
     assert (ids[0, :image_tokens] == IMAGE).all()
@@ -157,9 +155,7 @@ def test_i2v_puts_every_nth_image_token_before_252_of_text(n, interleave, image_
 
 
 def test_i2v_cuts_nothing_but_the_header_from_prompts_of_different_length():
-    _, ids, _, mask = encode(
-        pipeline("latent_concat", **VARIANTS["latent_concat"]), [words(3), words(9)], image=None
-    )
+    _, ids, _, mask = encode(pipeline("latent_concat", **VARIANTS["latent_concat"]), [words(3), words(9)], image=None)
     assert ids.shape == (2, 540)  # encode_prompt's own default is every second image token
     assert (ids == WORD).sum(1).tolist() == [3, 9]
     assert mask.sum(1).tolist() == [288 + 4, 288 + 10]

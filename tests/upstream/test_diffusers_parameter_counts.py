@@ -53,9 +53,7 @@ CHECKPOINTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("cls", "config", "parameters", "stored_buffers"), CHECKPOINTS.values(), ids=CHECKPOINTS
-)
+@pytest.mark.parametrize(("cls", "config", "parameters", "stored_buffers"), CHECKPOINTS.values(), ids=CHECKPOINTS)
 def test_parameter_count(cls, config, parameters, stored_buffers):
     with torch.device("meta"):
         model = cls(**config)

@@ -52,9 +52,7 @@ def forward(model, *, B=2, frames=None, H=8, W=8, text=TEXT, **inputs):
 
 def pipeline(model, vae=None):
     cls = CogVideoXImageToVideoPipeline if model.config.in_channels == 8 else CogVideoXPipeline
-    pipe = cls(
-        tokenizer=None, text_encoder=None, vae=vae, transformer=model, scheduler=CogVideoXDDIMScheduler()
-    )
+    pipe = cls(tokenizer=None, text_encoder=None, vae=vae, transformer=model, scheduler=CogVideoXDDIMScheduler())
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

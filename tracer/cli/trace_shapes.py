@@ -198,8 +198,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UnknownName("stage", args.stage, STAGES)
     if args.stage is not None and args.depth is not None:
         raise BadRequest("--stage and --depth are two views; give one of them.")
-    others = [o for o, given in (("--stage", args.stage), ("--depth", args.depth), ("--notes", args.notes),
-                                 ("--ops", args.ops), ("--torchinfo", args.torchinfo)) if given not in (None, False)]  # fmt: skip
+    views = {"--stage": args.stage, "--depth": args.depth, "--notes": args.notes or None, "--ops": args.ops or None}
+    others = [option for option, given in views.items() if given is not None]
     if args.costs and others:
         raise BadRequest(f"--costs and {others[0]} are two views; give one of them.")
 

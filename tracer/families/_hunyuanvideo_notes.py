@@ -1,6 +1,7 @@
 """What the shapes of HunyuanVideo mean. The claims are checked against every checkpoint's trace."""
 
-# fmt: off: laid out by hand, stage and place on a line, then the claim's reason
+# Laid out by hand: stage and place on a line, then the reason.
+# fmt: off
 
 from __future__ import annotations
 

@@ -65,7 +65,11 @@ def _table(trace: Trace, found: list[Row], options: Options) -> str:
     numbers = options.show != "formulas" or not formulas
     shares = any(row.share is not None for row in found)
     names = ["stage"] * walk + ["call"] + ["formula"] * formulas + ["numbers"] * numbers + ["FLOPs"] * shares
-    out = ['<table class="walk"><thead><tr>', *(f'<th scope="col">{name}</th>' for name in names), "</tr></thead><tbody>"]
+    out = [
+        '<table class="walk"><thead><tr>',
+        *(f'<th scope="col">{name}</th>' for name in names),
+        "</tr></thead><tbody>",
+    ]
     for row in found:
         if row.above:
             out.append(f'<tr class="above"><td colspan="{len(names)}">{escape(row.above)}</td></tr>')

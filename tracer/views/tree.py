@@ -72,7 +72,9 @@ def render_text(trace: Trace, options: Options | None = None, *, width: int = 10
 def plain(view: RenderableType, width: int) -> str:
     """What rich can print, as plain text."""
     out = io.StringIO()
-    console = Console(file=out, width=width, color_system=None, force_terminal=False, legacy_windows=False, force_jupyter=False)
+    console = Console(
+        file=out, width=width, color_system=None, force_terminal=False, legacy_windows=False, force_jupyter=False
+    )
     console.print(view)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 

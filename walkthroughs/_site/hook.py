@@ -29,9 +29,7 @@ def on_page_content(html: str, **_: object) -> str:
     try:
         html = to_mathml(html)
     except ModuleNotFoundError as missing:
-        raise PluginError(
-            f"A page has formulas, which need {missing.name}: pip install {missing.name}"
-        ) from None
+        raise PluginError(f"A page has formulas, which need {missing.name}: pip install {missing.name}") from None
     return unpack(box_tables(html))
 
 

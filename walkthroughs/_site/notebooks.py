@@ -139,9 +139,7 @@ def check_all(lessons: list[Path]) -> None:
         check(lesson)
     for path in sorted(LESSONS.glob("*.ipynb")):
         if not path.with_suffix(".py").exists():
-            raise NotebookError(
-                f"{path.name} has no lesson {path.stem}.py: delete it, or bring the lesson back."
-            )
+            raise NotebookError(f"{path.name} has no lesson {path.stem}.py: delete it, or bring the lesson back.")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -33,18 +33,14 @@ def read_lesson(path: Path) -> NotebookNode:
     try:
         notebook = nbformat.read(path, as_version=4)
     except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError) as problem:
-        raise LessonError(
-            f"{path.name} is not a readable notebook: {problem}. Run `make notebooks`."
-        ) from None
+        raise LessonError(f"{path.name} is not a readable notebook: {problem}. Run `make notebooks`.") from None
     check_executed(notebook, path.name)
     return notebook
 
 
 def check_executed(notebook: NotebookNode, name: str) -> None:
     """Raises LessonError for a notebook with a cell that never ran, ran out of order, or failed."""
-    code = [
-        (i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code" and cell.source.strip()
-    ]
+    code = [(i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code" and cell.source.strip()]
     for nth, (index, cell) in enumerate(code, start=1):
         for output in cell.outputs:
             if output.output_type == "error":
@@ -85,9 +81,7 @@ def unpack(page: str) -> str:
 
 def box_tables(page: str) -> str:
     """Gives every table that came from Markdown a box that scrolls."""
-    return re.sub(
-        r"<table>.*?</table>", lambda match: box(match[0], "lesson-table", "Table"), page, flags=re.DOTALL
-    )
+    return re.sub(r"<table>.*?</table>", lambda match: box(match[0], "lesson-table", "Table"), page, flags=re.DOTALL)
 
 
 def box(content: str, kind: str, label: str) -> str:
