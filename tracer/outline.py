@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from tracer.calls import Call, Source, Trace, require_stage
 from tracer.formula import Formula
 from tracer.notes import shown
+from tracer.shapes import TensorSpec
 from tracer.words import Words, amount, clean, counted, label_of, percent, sizes_of
 
 Show = Literal["both", "numbers", "formulas"]
@@ -65,7 +66,8 @@ class Row:
     level: how far inside, prefix and hang: its tree lines, and those of its further lines. stage: where one
     begins. above: the module and file that this and the next rows are in. shapes and sizes: one text for
     each tensor, equal neighbours counted, results after an arrow where the view shows inputs too. share: part
-    of the forward's FLOPs, None for next to nothing.
+    of the forward's FLOPs, None for next to nothing. grounds: config fields that come into the shape here,
+    and the place in the source.
     """
 
     level: int
@@ -78,6 +80,7 @@ class Row:
     hang: str = ""
     stage: str = ""
     above: str = ""
+    grounds: str = ""
 
     @property
     def why(self) -> str:
@@ -128,7 +131,20 @@ def _row(trace: Trace, words: Words, call: Call, level: int, times: int, label: 
         shapes, sizes = (
             (*old, *(f"→ {text}" for text in new)) for old, new in zip(before, (shapes, sizes), strict=True)
         )
-    return Row(level, label, shapes, sizes, share if share >= 0.0005 else None, call)
+    return Row(level, label, shapes, sizes, share if share >= 0.0005 else None, call, grounds=_grounds(trace, call))
+
+
+def _grounds(trace: Trace, call: Call) -> str:
+    """What the shape stands on: `time_embed_dim = 512 · cogvideox_transformer_3d.py:417`."""
+
+    def symbols(specs: Iterable[TensorSpec]) -> set[str]:
+        return {s for spec in specs for d in spec.shape if d.formula is not None for s in d.formula.symbols}
+
+    new = symbols(call.outputs.values()) - symbols(call.inputs.values()) if call.outputs else set()
+    new |= call.repeat_formula.symbols if call.repeat_formula is not None else set()
+    fields = [f"{s.field} = {s.value}" for s in trace.header.legend if s.field and s.symbol in new]
+    place = [str(call.source).rpartition("/")[2]] if call.source else []
+    return clean(" · ".join([*fields, *place]))
 
 
 def _walk_rows(trace: Trace, words: Words, notes: bool) -> Iterator[Row]:

@@ -36,8 +36,8 @@ def _tables() -> list[Note]:
     return [
         Note(
             "rope-tables", "rope", "frame angles", "S d_t|S d_t",
-            "The first part of a head turns with the frame: 8 frequencies, each written twice, because a rotation "
-            "turns a pair of numbers.",
+            "The first part of a head turns with the frame: half as many frequencies as numbers, each written twice, "
+            "because a rotation turns a pair.",
             "config:rope_axes_dim", op="get_1d_rotary_pos_embed", brief=False,
         ),
         Note(

@@ -194,7 +194,9 @@ def _table(trace: Trace, found: list[Row], options: Options, width: int) -> list
         if options.notes and row.why:
             bars = Text(row.hang + "    ", style="dim")
             room = width - bars.cell_len
-            out += [bars.copy().append(line) for line in _wrap(row.why, room if room > 20 else width)]
+            for text, style in ((row.why, ""), (row.grounds, "dim")):
+                wrapped = _wrap(text, room if room > 20 else width) if text else ()
+                out += [bars.copy().append(line, style=style) for line in wrapped]
     return out
 
 

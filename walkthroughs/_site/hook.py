@@ -8,14 +8,13 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from pages import LessonError, box_tables, read_lesson, to_markdown, unpack
 
-SCHEMA = "trace.schema.json"
+SCHEMA = Path(__file__).parents[2] / "tracer" / "trace.schema.json"
 SEARCH_DIALOG = 'data-md-component="search" role="dialog"'
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds one generated page for each notebook, which stays beside it for download, and the schema of traces."""
-    schema = Path(config.config_file_path).parent / "tracer" / SCHEMA
-    files.append(File.generated(config, SCHEMA, content=schema.read_text(encoding="utf-8")))
+    files.append(File.generated(config, SCHEMA.name, content=SCHEMA.read_text(encoding="utf-8")))
     try:
         for lesson in sorted(Path(config.docs_dir).glob("*.py")):
             add_page(lesson, files, config)
