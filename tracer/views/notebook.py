@@ -75,8 +75,8 @@ def _table(trace: Trace, found: list[Row], options: Options) -> str:
             out.append(f'<tr class="above"><td colspan="{len(names)}">{escape(row.above)}</td></tr>')
         label = escape(row.label)
         if row.why:
-            label = f"<details><summary>{label}</summary><p>{escape(row.why)}<br>"
-            label += f'<span class="soft">{escape(row.grounds)}</span></p></details>'
+            label = f"<details><summary>{label}</summary><p>{escape(row.why)}</p>"
+            label += f'<p class="soft">{escape(row.grounds)}</p></details>'
         out.append('<tr class="block">' if row.important else "<tr>")
         if walk:
             about = f' title="{escape(STAGES[row.stage], quote=True)}"' if row.stage in STAGES else ""
