@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tracer import trace
 from tracer.calls import Cost, Header, Trace
 from tracer.cost import attention_share, own_cost, with_costs
-from tracer.formula import parse
+from tracer.notation import parse
 from tracer.recorder import record
 from tracer.shapes import Dim
 

@@ -12,7 +12,8 @@ from tracer.cost import with_costs
 from tracer.derive import Reader, attach, largest_prime
 from tracer.families import all_families
 from tracer.families.base import Letter
-from tracer.formula import Formula, parse
+from tracer.formula import Formula
+from tracer.notation import parse
 from tracer.probing import grid_formulas, points, with_grid
 from tracer.shapes import Dim, TensorSpec
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tracer import families
 from tracer.build import full_config
-from tracer.formula import Formula, Pixels, abbreviate, parse, render
+from tracer.formula import Formula, abbreviate
+from tracer.notation import Pixels, parse, render
 
 LETTERS = ["B", "F", "H", "W", "L", "S", "D", "p", "p_t", "text_dim"]
 VALUES = st.fixed_dictionaries({s: st.integers(1, 12) for s in LETTERS})

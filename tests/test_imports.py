@@ -17,7 +17,7 @@ PACKAGE = Path(tracer.__file__).parent
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "tracer."))
 HEAVY = ("torch", "diffusers", "transformers", "rich", "torchinfo", "sympy", "numpy")
 
-PLAIN = ("errors", "shapes", "calls", "notes", "frames", "formula", "outline", "words", "serial", "configs")
+PLAIN = ("errors", "shapes", "calls", "notes", "frames", "formula", "notation", "outline", "words", "serial", "configs")
 RECORDING = ("recorder", "nodes", "scopes", "sources", "assemble", "symbolic", "derive", "probing", "dispatch")
 LATE = {"tracer.calls": ("tracer.views",)}  # Trace shows itself: its view is loaded inside the method
 

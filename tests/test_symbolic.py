@@ -8,7 +8,8 @@ from tracer import families
 from tracer.api import letters_of, run, trace, with_formulas
 from tracer.build import build_model, full_config
 from tracer.calls import Attr, Call, Slice
-from tracer.formula import Formula, parse
+from tracer.formula import Formula
+from tracer.notation import parse
 from tracer.recorder import record
 from tracer.shapes import Dim
 from tracer.symbolic import dim_of, symbolic_sizes

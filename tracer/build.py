@@ -12,7 +12,7 @@ from torch import nn
 from tracer.configs import misfit
 from tracer.errors import BadConfig, BadRequest
 from tracer.families.base import Input
-from tracer.formula import parse
+from tracer.notation import parse
 
 
 def first_line(error: BaseException) -> str:

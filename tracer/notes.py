@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tracer.calls import Call, Remark, Trace
-from tracer.formula import Formula, parse
+from tracer.formula import Formula
+from tracer.notation import parse
 from tracer.shapes import TensorSpec
 
 STAGES = {

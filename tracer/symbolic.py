@@ -34,7 +34,8 @@ from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 
-from tracer.formula import Formula, parse
+from tracer.formula import Formula
+from tracer.notation import parse
 from tracer.shapes import Dim
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)

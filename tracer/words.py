@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from tracer.calls import TENSOR, Attr, Call, Slice, Trace
-from tracer.formula import Formula, Pixels, abbreviate, render
+from tracer.formula import Formula, abbreviate
+from tracer.notation import Pixels, render
 from tracer.shapes import Dim, TensorSpec
 
 LONGEST = 240
