@@ -12,16 +12,14 @@ import torch
 from tracer import families
 from tracer.build import build_inputs, build_model, first_line, full_config
 from tracer.calls import Header, Symbol, Trace
-from tracer.configs import read_config
+from tracer.configs import DTYPES, check_sizes, read_config
 from tracer.derive import Reader, attach
 from tracer.errors import BadConfig, BadRequest, ForwardFailed
-from tracer.families.base import Checkpoint, Family, Input, Request, field_of
+from tracer.families.base import Checkpoint, Family, Request, field_of
 from tracer.formula import Formula
 from tracer.notes import annotate
 from tracer.probing import grid_formulas, points, with_grid
 from tracer.recorder import record
-
-DTYPES = ("bfloat16", "float16", "float32")
 
 _LETTERS = {
     "B": ("batch", "samples in one forward"),
@@ -85,9 +83,7 @@ def trace(
 
 def make_request(default: Request, asked: Mapping[str, int | None]) -> Request:
     """The default request with what was asked for. Raises BadRequest for sizes below one."""
-    for name, value in asked.items():
-        if value is not None and (type(value) is not int or value < 1):  # True is an int, too
-            raise BadRequest(f"--{name.replace('_', '-')} {value} is not possible: it is a whole number from 1 on.")
+    check_sizes(asked)
     return dataclasses.replace(default, **{k: v for k, v in asked.items() if v is not None})
 
 
@@ -209,6 +205,3 @@ def _legend(family: Family, config: Mapping[str, Any], values: Mapping[str, int]
     out.append(Symbol("S", "tokens", tokens.evaluate(values), "video tokens", formula=tokens))
     out.append(Symbol("D", "hidden", hidden.evaluate(values), "width of the residual stream", formula=hidden))
     return out
-
-
-__all__ = ["DTYPES", "Input", "trace"]

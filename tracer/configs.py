@@ -1,12 +1,23 @@
-"""A local diffusers folder or config.json as plain data. It answers at once, without torch or diffusers."""
+"""What a person gives, looked at before torch or diffusers is imported: a local config, sizes, a dtype."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tracer.errors import BadConfig
+from tracer.errors import BadConfig, BadRequest
+
+DTYPES = ("bfloat16", "float16", "float32")
+"""What a model can be run in."""
+
+
+def check_sizes(asked: Mapping[str, int | None]) -> None:
+    """Raise BadRequest for a size that is no whole number from 1 on; None is a size not asked for."""
+    for name, value in asked.items():
+        if value is not None and (type(value) is not int or value < 1):  # True is an int, too
+            raise BadRequest(f"--{name.replace('_', '-')} {value} is not possible: it is a whole number from 1 on.")
 
 
 def read_config(place: str) -> tuple[str, dict[str, Any]]:

@@ -125,10 +125,6 @@ class Formula:
             total = total + term
         return total
 
-    def degree(self, symbol: str) -> int:
-        """The highest exponent of a symbol, 0 where it does not occur."""
-        return max((dict(m).get(symbol, 0) for m, _ in self.terms), default=0)
-
     # showing
 
     def __str__(self) -> str:

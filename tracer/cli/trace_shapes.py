@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tracer.compare import Comparison
     from tracer.outline import Options
 
-DTYPES = ("bfloat16", "float16", "float32")
 LARGEST = 1_000_000
 """Of one size of a request; far beyond any video, and far below what torch cannot count."""
 FILE_WIDTH = 100
@@ -176,19 +175,18 @@ def _run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     """Everything that can be refused before torch is imported, which takes seconds."""
     from tracer import families
-    from tracer.configs import read_config
+    from tracer.configs import DTYPES, check_sizes, read_config
     from tracer.notes import STAGES
 
     if args.model is not None:
         families.find(args.model)
     else:
         read_config(args.place)
-    for name in ("frames", "height", "width", "batch", "text_tokens"):
-        value = getattr(args, name)
-        option = f"--{name.replace('_', '-')}"
-        if value is not None and value < 1:
-            raise BadRequest(f"{option} {value} is not possible: it is a whole number from 1 on.")
+    asked = {name: getattr(args, name) for name in ("frames", "height", "width", "batch", "text_tokens")}
+    check_sizes(asked)
+    for name, value in asked.items():
         if value is not None and value > LARGEST:
+            option = f"--{name.replace('_', '-')}"
             raise BadRequest(f"{option} {value} is too large: sizes up to {LARGEST:,} can be traced.")
     if args.depth is not None and args.depth < 0:
         raise BadRequest(f"--depth {args.depth} is not possible: it is a whole number from 0 on.")

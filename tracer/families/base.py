@@ -86,6 +86,16 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
 
 
+def nothing_fixed(config: Config) -> Mapping[str, str]:
+    """Every letter of the request can be changed."""
+    return {}
+
+
+def nothing_follows(config: Config, real: Sizes, point: Sizes) -> dict[str, Any]:
+    """No config field is tied to the sizes of a run."""
+    return {}
+
+
 def unchanged(config: Config, request: Request) -> Request:
     """The request as it is."""
     return request
@@ -111,11 +121,11 @@ class Family:
     sizes: Callable[[Config, Request], dict[str, int]]
     check: Callable[[Config, Request], Findings]
     constraints: Callable[[Config], Sequence[str]]
-    fixed: Callable[[Config], Mapping[str, str]]
-    probe_config: Callable[[Config, Sizes, Sizes], dict[str, Any]]
     depths: tuple[str, ...]
     notes: Callable[[Config], Sequence[Note]]
     adapt: Callable[[Config, Request], Request] = unchanged
+    fixed: Callable[[Config], Mapping[str, str]] = nothing_fixed
+    probe_config: Callable[[Config, Sizes, Sizes], dict[str, Any]] = nothing_follows
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name; the family's own name means the first one."""

@@ -18,10 +18,8 @@ official conversion script; named at each checkpoint.
 
 from __future__ import annotations
 
-from typing import Any
-
 from tracer.families._hunyuanvideo_notes import notes
-from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
+from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, nearest
 
 
 def _request(text_tokens: int) -> Request:
@@ -134,15 +132,6 @@ def _constraints(config: Config) -> list[str]:
     return out
 
 
-def _fixed(config: Config) -> dict[str, str]:
-    return {}
-
-
-def _probe_config(config: Config, real: Sizes, point: Sizes) -> dict[str, Any]:
-    """A head is as wide as its three rotary parts together."""
-    return {}
-
-
 FAMILY = Family(
     name="hunyuanvideo",
     title="HunyuanVideo",
@@ -154,8 +143,6 @@ FAMILY = Family(
     sizes=_sizes,
     check=_check,
     constraints=_constraints,
-    fixed=_fixed,
-    probe_config=_probe_config,
     depths=("num_layers", "num_single_layers", "num_refiner_layers"),
     notes=notes,
 )
