@@ -22,20 +22,17 @@ CHECKPOINTS = ["cogvideox-5b", "hunyuanvideo"]
 
 def _bare(name: str) -> Callable[[], Any]:
     """The forward of a checkpoint's model on the meta device, model and inputs built beforehand."""
-    import torch
-
     from tracer import families
     from tracer.api import letters_of
-    from tracer.build import build_inputs, build_model, full_config
+    from tracer.build import build_model, full_config, ready
 
     family, checkpoint = families.find(name)
     config = full_config(family.model, checkpoint.config)
     model = build_model(family.model, config, dtype=checkpoint.dtype)
     values = letters_of(family, config, checkpoint.request)
-    inputs = build_inputs(family.inputs(config), values, dtype=checkpoint.dtype)
 
     def run() -> Any:
-        with torch.no_grad():
+        with ready(family.inputs(config), values, dtype=checkpoint.dtype) as inputs:
             return model(**inputs, return_dict=False)
 
     run.model = model  # type: ignore[attr-defined]

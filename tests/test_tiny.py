@@ -7,7 +7,7 @@ from tiny_models import LAYERS, tiny
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tracer import api
-from tracer.build import build_model, full_config, model_class
+from tracer.build import build_model, full_config, model_class, ready
 from tracer.shapes import ZERO
 
 
@@ -17,11 +17,12 @@ def traced(case, device="meta", dtype="float32"):
 
 
 def build_fake(name, config, **_):
-    """A float32 model of fake tensors, whose parameters Module.to cannot move."""
+    """A float32 model of fake tensors, whose data cannot be replaced."""
     model = model_class(name)(**config).eval()
     for module in model.modules():
         for key, buffer in module._buffers.items():
-            module._buffers[key] = buffer.to(torch.float32)
+            if buffer is not None and key not in module._non_persistent_buffers_set:
+                module._buffers[key] = buffer.to(torch.float32)
     return model
 
 
@@ -51,8 +52,7 @@ def test_a_tiny_model_has_real_numbers(case):
     config, values = tiny(case.family, case.checkpoint)
     torch.manual_seed(0)
     model = build_model(case.family.model, config, device="cpu", dtype="float32")
-    inputs = api.build_inputs(case.family.inputs(config), values, device="cpu", dtype="float32")
-    with torch.no_grad():
+    with ready(case.family.inputs(config), values, device="cpu", dtype="float32") as inputs:
         out = model(**inputs, return_dict=False)[0]
     assert out.isfinite().all()
     assert out.abs().max() > 0

@@ -4,6 +4,7 @@ from itertools import cycle
 
 from tracer.api import letters_of
 from tracer.build import full_config
+from tracer.families.base import with_fields
 
 LAYERS = 2
 
@@ -16,13 +17,13 @@ def tiny(family, checkpoint):
     small = cycle((2, 3, 5, 7))
     values = {x.symbol: real[x.symbol] if real[x.symbol] < 8 else x.multiple * next(small) for x in letters}
     values |= {x.symbol: sum(values[part] for part in x.total) for x in letters if x.total}
-    p, p_t = values["p"], values.get("p_t", 1)
-    values |= {"B": 2, "F": 3 * p_t, "H": 3 * p, "W": 4 * p, "L": 5}
+    limited = {s: some[0] for s, some in family.limited(config).items() if some}
+    values |= limited
+    family.fit(values, real)
+    p, p_t = values.get("p", 1), values.get("p_t", 1)
+    grid = {"B": 2, "F": 3 * p_t, "H": 3 * p, "W": 4 * p, "L": 5}
+    values |= {s: size for s, size in grid.items() if s not in limited}
     fields = config | dict.fromkeys(family.depths, LAYERS)
     for letter in letters:
-        name, _, index = letter.field.partition(".")
-        if index:
-            fields[name] = tuple(values[letter.symbol] if i == int(index) else v for i, v in enumerate(fields[name]))
-        else:
-            fields[name] = type(config[name])(values[letter.symbol])
+        fields = with_fields(fields, letter, values[letter.symbol])
     return fields | family.probe_config(config, real, values), values

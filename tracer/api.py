@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from tracer import families
-from tracer.build import build_inputs, build_model, first_line, full_config
+from tracer.build import build_model, first_line, full_config, ready
 from tracer.calls import Header, Symbol, Trace
 from tracer.configs import DTYPES, check_sizes, read_config
 from tracer.derive import Reader, attach
 from tracer.errors import BadConfig, BadRequest, ForwardFailed
-from tracer.families.base import Checkpoint, Family, Request, field_of
-from tracer.formula import Formula
+from tracer.families.base import Checkpoint, Family, Request, value_of, with_fields
+from tracer.notation import parse
 from tracer.notes import annotate
 from tracer.probing import grid_formulas, points, with_grid
 from tracer.recorder import record
@@ -24,8 +24,8 @@ from tracer.recorder import record
 _LETTERS = {
     "B": ("batch", "samples in one forward"),
     "F": ("latent_frames", "frames after the VAE"),
-    "H": ("latent_height", "rows after the VAE: height / 8"),
-    "W": ("latent_width", "columns after the VAE: width / 8"),
+    "H": ("latent_height", "rows after the VAE: height / {space}"),
+    "W": ("latent_width", "columns after the VAE: width / {space}"),
     "L": ("text_tokens", "text tokens the transformer sees"),
 }
 
@@ -58,6 +58,8 @@ def trace(
     else:
         family, checkpoint = families.find(model)
         fields = full_config(family.model, {**checkpoint.config, **(config or {})})
+    if frames is not None and not family.video:
+        raise BadRequest(f"{family.name} is an image model and has no frames; leave --frames {frames} out.")
     asked = {"batch": batch, "frames": frames, "height": height, "width": width, "text_tokens": text_tokens}
     request = make_request(family.adapt(fields, checkpoint.request), asked)
     findings = family.check(fields, request)
@@ -78,6 +80,10 @@ def trace(
         except (BadConfig, ForwardFailed) as error:  # the numbers are right all the same
             header = dataclasses.replace(header, warnings=(*header.warnings, f"no formulas: a probe failed. {error}"))
             seen = dataclasses.replace(seen, header=header)
+    if family.notes is None:
+        from tracer.generic import annotate_by_code
+
+        return annotate_by_code(seen)
     return annotate(seen, family.notes(fields))
 
 
@@ -90,7 +96,7 @@ def make_request(default: Request, asked: Mapping[str, int | None]) -> Request:
 def letters_of(family: Family, config: Mapping[str, Any], request: Request) -> dict[str, int]:
     """The value of every letter: the request's, then the config's."""
     sizes = family.sizes(config, request)
-    return sizes | {x.symbol: field_of(config, x.field) for x in family.letters(config)}
+    return sizes | {x.symbol: value_of(config, x) for x in family.letters(config) if x.symbol not in sizes}
 
 
 def run(
@@ -99,10 +105,9 @@ def run(
 ) -> Trace:  # fmt: skip
     """One recorded forward at these values. Raises ForwardFailed with the partial trace."""
     model = build_model(family.model, config, dtype=dtype, device=device)
-    inputs = build_inputs(family.inputs(config), values, dtype=dtype, device=device)
     recording = record(model)
     try:
-        with torch.no_grad(), recording:
+        with ready(family.inputs(config), values, device=device, dtype=dtype) as inputs, recording:
             model(**inputs, return_dict=False)
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
         partial = recording.trace
@@ -119,26 +124,33 @@ def with_formulas(
 ) -> Trace:
     """The trace with formulas on sizes, counts and costs."""
     letters = family.letters(config)
-    probed = points(letters, family.depths)
+    probed, free = probe_points(family, config, values)
     probes = []
     for point in probed:
         fields = dict(config) | {d: point[d] for d in family.depths} | family.probe_config(config, values, point)
         for x in letters:
-            name, _, index = x.field.partition(".")
-            if index:
-                entries = list(fields[name])
-                entries[int(index)] = point[x.symbol]
-                fields[name] = tuple(entries)
-            else:
-                fields[name] = type(config[name])(point[x.symbol])
+            fields = with_fields(fields, x, point[x.symbol])
+        point |= {d: fields[d] for d in family.depths}  # a family may need one block more
         probes.append(run(family, fields, point, dtype))
     real = with_grid({**values, **{d: config[d] for d in family.depths}})
-    reader = Reader([*probed, real], [s for s in probed[0] if s not in family.depths and s not in "FHW"], family.depths)
+    reader = Reader([*probed, real], free, family.depths, [parse(text) for text in family.sums(config)])
     found = attach(seen, probes, reader, grid_formulas(values))
     gaps = [f"no formula was found for a size of {numbers[-1]}." for numbers in sorted(reader.unread)]
     gaps += [f"no formulas below {path}: a probe took another path there." for path in dict.fromkeys(reader.strayed)]
     warnings = (*found.header.warnings, *gaps)
     return dataclasses.replace(found, header=dataclasses.replace(found.header, warnings=warnings))
+
+
+def probe_points(
+    family: Family, config: Mapping[str, Any], values: Mapping[str, int]
+) -> tuple[list[dict[str, int]], list[str]]:
+    """Where to probe, and the letters that can be read there: those that are not pinned to one value."""
+    limited = {s: some if values[s] in some else (values[s],) for s, some in family.limited(config).items()}
+    probed = points(family.letters(config), family.depths, limited, lambda point: family.fit(point, values))
+    pinned = {s for s, some in limited.items() if len(set(some)) == 1}
+    pinned |= {grid for letter, grid in (("F", "f"), ("H", "y"), ("W", "x")) if letter in pinned}
+    silent = {*family.depths, "F", "H", "W", *pinned}
+    return probed, [s for s in probed[0] if s not in silent]
 
 
 def _from_file(place: str) -> tuple[Family, Checkpoint, dict[str, Any], list[str]]:
@@ -186,22 +198,26 @@ def _header(
         legend=tuple(_legend(family, config, values)),
         constraints=tuple(family.constraints(config)),
         source=f"{checkpoint.source} ({checkpoint.confidence})",
+        assumptions=tuple(f"{i.name}: {i.assume}" for i in family.inputs(config) if i.assume),
+        compression=family.compression,
     )
 
 
 def _legend(family: Family, config: Mapping[str, Any], values: Mapping[str, int]) -> Sequence[Symbol]:
     fixed = family.fixed(config)
-    out = [Symbol(s, n, values[s], m, fixed=fixed.get(s)) for s, (n, m) in _LETTERS.items()]
-    out += [
-        Symbol(x.symbol, x.name, values[x.symbol], x.meaning, field=x.field, number=x.number)
-        for x in family.letters(config)
+    space = family.compression[1]
+    out = [
+        Symbol(s, n, values[s], m.format(space=space), fixed=fixed.get(s))
+        for s, (n, m) in _LETTERS.items()
+        if s != "F" or family.video
     ]
+    out += [
+        Symbol(x.symbol, x.name, values[x.symbol], x.meaning, field=x.field or None, number=x.number,
+               fixed=fixed.get(x.symbol))
+        for x in family.letters(config)
+    ]  # fmt: skip
     out += [Symbol(d, d, config[d], "equal blocks in a row", field=d, number=True) for d in family.depths]
-    symbol = Formula.symbol
-    tokens = symbol("F") * symbol("H") * symbol("W") / symbol("p") / symbol("p")
-    if "p_t" in values:
-        tokens = tokens / symbol("p_t")
-    hidden = symbol("h") * symbol("d")
-    out.append(Symbol("S", "tokens", tokens.evaluate(values), "video tokens", formula=tokens))
-    out.append(Symbol("D", "hidden", hidden.evaluate(values), "width of the residual stream", formula=hidden))
+    for letter, (name, text, meaning) in family.short(config).items():
+        formula = parse(text)
+        out.append(Symbol(letter, name, formula.evaluate(values), meaning, formula=formula))
     return out

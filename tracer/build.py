@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from tracer.configs import misfit
 from tracer.errors import BadConfig, BadRequest
 from tracer.families.base import Input
+from tracer.known import Known
 from tracer.notation import parse
 
 
@@ -22,11 +24,16 @@ def first_line(error: BaseException) -> str:
 
 
 def model_class(name: str) -> type[nn.Module]:
-    """A model class of diffusers. Raises BadConfig where the installed version has none of that name."""
+    """A model class of diffusers, or of `tracer.models` for what diffusers has not.
+
+    Raises BadConfig where the installed version has none of that name.
+    """
     import diffusers
 
+    from tracer import models
+
     try:
-        found: type[nn.Module] = getattr(diffusers, name)
+        found: type[nn.Module] = getattr(models if hasattr(models, name) else diffusers, name)
     except AttributeError:
         raise BadConfig(
             f"diffusers {diffusers.__version__} has no class {name}; install a newer one: pip install -U diffusers."
@@ -55,39 +62,92 @@ def full_config(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
 def build_model(name: str, config: Mapping[str, Any], *, device: str = "meta", dtype: str = "bfloat16") -> nn.Module:
     """The model at a config, in evaluation mode; on 'meta' it has shapes and no memory.
 
-    Raises BadConfig with the constructor's own words where it refuses the config.
+    Parts have the dtypes that `from_pretrained` gives them: those that the class keeps in float32 stay there, and what
+    is computed in the constructor and not stored stays as the constructor made it. Raises BadConfig with the
+    constructor's own words where it refuses the config.
     """
     kind = model_class(name)
+    wanted: torch.dtype = getattr(torch, dtype)
     try:
-        with torch.device(device):
+        with torch.device(device), _default_dtype(wanted):
             model = kind(**config)
     except Exception as error:  # whatever a constructor says to a config it does not take
         raise BadConfig(f"{name} does not accept this config: {first_line(error)}") from error
-    nn.Module.to(model, getattr(torch, dtype))  # not the class's own .to, which warns about files it never read
+    kept = set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    for path, tensor in model.state_dict(keep_vars=True).items():
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(torch.float32 if kept & set(path.split(".")) else wanted)
     return model.eval()
 
 
-def build_inputs(
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def ready(
     inputs: Sequence[Input], values: Mapping[str, int], *, device: str = "meta", dtype: str = "bfloat16"
-) -> dict[str, Any]:
-    """The arguments of one forward at these values of the letters. On a real device they hold small noise."""
+) -> Iterator[dict[str, Any]]:
+    """The context to run a forward in, without gradients; gives its arguments.
+
+    On the meta device, what the model reads and the family declares is known inside it.
+    """
+    known = Known() if device == "meta" and any(i.assume for i in inputs) else None
+    given = build_inputs(inputs, values, device=device, dtype=dtype, known=known)
+    with torch.no_grad(), known or nullcontext():
+        yield given
+
+
+def build_inputs(
+    inputs: Sequence[Input], values: Mapping[str, int], *, device: str = "meta", dtype: str = "bfloat16",
+    known: Known | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The arguments of one forward at these values of the letters.
+
+    On a real device they hold what `fill` says, noise being small. On the meta device those that the model reads
+    are declared to `known`, the context that the forward is run in. Raises BadRequest for more numbers than torch can
+    count.
+    """
     out: dict[str, Any] = {}
     for item in inputs:
         sizes = [parse(axis).evaluate(values) for axis in item.axes.split()]
         kind = getattr(torch, dtype if item.dtype == "model" else item.dtype)
-        if device == "meta":
+        value: Any
+        if item.fill == "number":
+            value = sizes[0]
+        elif device != "meta":
+            value = _filled(item.fill, sizes, kind, device)
+        elif item.assume and known is not None:
+            value = known.declare(_filled(item.fill, sizes, kind, "cpu"))
+        else:
             try:
-                tensor = torch.empty(sizes, device=device, dtype=kind)
+                value = torch.empty(sizes, device=device, dtype=kind)
             except (RuntimeError, TypeError):  # more elements than 63 bits count
                 shape = "×".join(map(str, sizes))
                 raise BadRequest(f"{item.name} would be {shape}, which is more than torch can count.") from None
-        elif kind.is_floating_point and not item.ones:
-            tensor = torch.randn(sizes, device=device).to(kind)
-        else:
-            tensor = torch.ones(sizes, device=device, dtype=kind)
-        name, _, index = item.name.partition(".")
-        if index:
-            out[name] = (*out.get(name, ()), tensor)
-        else:
-            out[name] = tensor
+        name, *places = item.name.split(".")
+        out[name] = _placed(out.get(name), [int(i) for i in places], value)
     return out
+
+
+def _placed(held: Any, places: Sequence[int], value: Any) -> Any:
+    """A value put at its place in tuples of tuples, which are given in order."""
+    if not places:
+        return value
+    held, first = held or (), places[0]
+    inner = _placed(held[first] if first < len(held) else None, places[1:], value)
+    return (*held[:first], inner, *held[first + 1 :])
+
+
+def _filled(fill: str, sizes: Sequence[int], kind: torch.dtype, device: str) -> torch.Tensor:
+    if fill == "noise" and kind.is_floating_point:
+        return torch.randn(sizes, device=device).to(kind)
+    if fill == "count":
+        return torch.arange(sizes[-1], device=device, dtype=kind).expand(*sizes).contiguous()
+    return torch.full(sizes, fill != "zeros", device=device, dtype=kind)

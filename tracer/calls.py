@@ -16,7 +16,7 @@ from tracer.formula import Formula
 from tracer.shapes import ZERO, Dim, TensorSpec
 
 SCHEMA_VERSION = 1
-Kind = Literal["module", "function", "op"]
+Kind = Literal["module", "function", "step", "op"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One thing that happened: a module call, a function call or a tensor operation.
+    """One thing that happened: a module call, a function call, a pass of a loop or a tensor operation.
 
     inputs and outputs are keyed by parameter or variable name where the source has one, else by position;
     a tuple of tensors in one argument becomes `name.0`, `name.1`. `repeat` says how many equal calls in a
@@ -117,6 +117,12 @@ class Call:
     def times(self) -> Dim:
         """How often, with its formula."""
         return Dim(self.repeat, self.repeat_formula)
+
+    @property
+    def all_cost(self) -> Cost:
+        """The cost of all the calls this one stands for; the passes of a loop share their parameters."""
+        total = self.cost.times(self.times)
+        return dataclasses.replace(total, params=self.cost.params) if self.kind == "step" else total
 
     @property
     def output(self) -> TensorSpec | None:
@@ -169,7 +175,11 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Header:
-    """What was run: everything about a trace that is not the tree."""
+    """What was run: everything about a trace that is not the tree.
+
+    assumptions: values that were taken for granted, because the model reads them. compression: frames, and rows or
+    columns of pixels, to one latent.
+    """
 
     model: str
     checkpoint: str | None = None
@@ -185,6 +195,8 @@ class Header:
     buffers: int = 0
     source: str | None = None
     error: str | None = None
+    assumptions: tuple[str, ...] = ()
+    compression: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -229,19 +241,24 @@ class Trace:
         """The cost of each stage; work outside every stage is under 'other'. The sum is the root's cost."""
         totals: dict[str, Cost] = {}
 
-        def visit(call: Call, times: Dim, stage: str) -> None:
+        def visit(call: Call, times: Dim, modules: Dim, stage: str) -> None:
             stage, times = call.stage or stage, times * call.times
+            modules = modules if call.kind == "step" else modules * call.times
             own = call.cost
             for child in call.children:
-                visit(child, times, stage)
-                own = _minus(own, child.cost.times(child.times))
-            totals[stage] = totals.get(stage, Cost()) + own.times(times)
+                visit(child, times, modules, stage)
+                own = _minus(own, child.all_cost)
+            whole = dataclasses.replace(own.times(times), params=own.params * modules)
+            totals[stage] = totals.get(stage, Cost()) + whole
 
-        visit(self.root, Dim(1), "other")
+        visit(self.root, Dim(1), Dim(1), "other")
         return totals
 
     def unfold(self) -> Trace:
-        """Every repeated call on its own, with its own path. Exact, because only equal calls were folded."""
+        """Every repeated call on its own, with its own path. Exact, because only equal calls were folded.
+
+        Plain numbers that differ between the passes of a pipeline's loop stay listed: `0, 1 … 49`.
+        """
         return dataclasses.replace(self, root=_unfold(self.root))
 
     def map(self, change: Callable[[Call], Call]) -> Trace:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 from tracer.calls import Trace
 from tracer.errors import BadRequest
@@ -31,11 +30,10 @@ def torchinfo_table(trace: Trace, *, depth: int = 2) -> Comparison:
 
     Runs of equal blocks are one line of its table here, with how many lines there were.
     """
-    import torch
     import torchinfo
 
     from tracer import families
-    from tracer.build import build_inputs, build_model
+    from tracer.build import build_model, ready
 
     h = trace.header
     if h.family is None:
@@ -43,8 +41,8 @@ def torchinfo_table(trace: Trace, *, depth: int = 2) -> Comparison:
     family = families.family(h.family)
     dtype = h.dtype or "bfloat16"
     model = build_model(family.model, h.config, dtype=dtype)
-    inputs: dict[str, Any] = build_inputs(family.inputs(h.config), trace.values, dtype=dtype)
-    with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    run = ready(family.inputs(h.config), trace.values, dtype=dtype)
+    with run as inputs, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         statistics = torchinfo.summary(
             model, input_data={**inputs, "return_dict": False}, depth=depth, verbose=0, device="meta",

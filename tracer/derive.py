@@ -26,22 +26,29 @@ Point = Mapping[str, int]
 
 
 class Reader:
-    """Reads numbers as formulas of the letters, given their values in every run."""
+    """Reads numbers as formulas of the letters, given their values in every run.
 
-    def __init__(self, points: Sequence[Point], letters: Sequence[str], depths: Sequence[str]) -> None:
+    sums: formulas that are tried first; slices from the end are their negatives.
+    """
+
+    def __init__(
+        self, points: Sequence[Point], letters: Sequence[str], depths: Sequence[str], sums: Sequence[Formula] = ()
+    ) -> None:
         self.points = points
         self.letters = letters
         self.depths = depths
+        self.sums = [*sums, *(formula * -1 for formula in sums)]
         self.primes = [{s: largest_prime(point[s]) for s in letters} for point in points[:-1]]
         self.known: dict[tuple[int, ...], Formula | None] = {}
         self.unread: set[tuple[int, ...]] = set()  # sizes that move, and that nothing here explains
         self.strayed: list[str] = []  # paths where a probe did something else than the full run
 
     def repeat(self, numbers: tuple[int, ...]) -> Formula | None:
-        """A count of equal blocks: the depth field that has these values, or None."""
+        """A count of equal blocks: a depth field, or as many less (the last block may be another one); or None."""
         for depth in self.depths:
-            if all(p[depth] == n for p, n in zip(self.points, numbers, strict=True)):
-                return Formula.symbol(depth)
+            apart = {p[depth] - n for p, n in zip(self.points, numbers, strict=True)}
+            if len(apart) == 1:
+                return Formula.symbol(depth) - Formula.constant(*apart)
         return None
 
     def size(self, numbers: tuple[int, ...]) -> Formula | None:
@@ -60,10 +67,14 @@ class Reader:
         At one probe a factor may look like another letter's (a letter that is 59 less one is 2 times 29), not
         at all of them.
         """
-        for base in range(len(self.primes)):
-            for formula in islice(self._candidates(base, numbers[base], 2), 4000):
-                if self.holds(formula, numbers):
-                    return formula
+        for formula in self.sums:
+            if self.holds(formula, numbers):
+                return formula
+        for times in (1, 2):  # twice the number, for half of a sum
+            for base in range(len(self.primes)):
+                for formula in islice(self._candidates(base, times * numbers[base], 2), 4000):
+                    if self.holds(formula / times, numbers):
+                        return formula / times
         return None
 
     def holds(self, formula: Formula, numbers: tuple[int, ...]) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from tracer.derive import largest_prime
 from tracer.families.base import Letter
 from tracer.formula import Formula
+
+NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 _LONG = (8_000_017, 8_000_033, 8_000_051)
 """Text lengths: primes far above every sum of the other letters, and yet a mask of L×L can be counted."""
@@ -15,9 +18,13 @@ _PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 7
 """From eleven on, so that the 2s, 3s and 5s of the code itself stay apart."""
 
 
-def points(letters: Sequence[Letter], depths: Sequence[str]) -> list[dict[str, int]]:
+def points(
+    letters: Sequence[Letter], depths: Sequence[str], limited: Mapping[str, Sequence[int]] = NOTHING,
+    fit: Callable[[dict[str, int]], None] = lambda point: None,
+) -> list[dict[str, int]]:  # fmt: skip
     """Three sets of values for all letters; every value is its letter's multiple times a prime of its own.
 
+    limited: letters that only these values work for, taken in turn. fit: makes letters agree with each other.
     Depths are 1 but for one that is 2, a different one at each point, so that counts can be told apart.
     """
     out = []
@@ -32,8 +39,13 @@ def points(letters: Sequence[Letter], depths: Sequence[str]) -> list[dict[str, i
             if x.total:
                 _fit(point, x)
         point["L"] = long
-        point["H"], point["W"] = point["y"] * point["p"], point["x"] * point["p"]
-        point["F"] = point["f"] * point.get("p_t", 1)
+        point |= {s: some[k % len(some)] for s, some in limited.items()}
+        fit(point)
+        for grid, letter, patch in (("f", "F", "p_t"), ("y", "H", "p"), ("x", "W", "p")):
+            size = point.get(patch, 1)
+            if letter in limited:
+                point[grid] = point[letter] // size
+            point[letter] = point[grid] * size
         for i, depth in enumerate(depths):
             point[depth] = 2 if i == k else 1
         out.append(point)
@@ -41,19 +53,21 @@ def points(letters: Sequence[Letter], depths: Sequence[str]) -> list[dict[str, i
 
 
 def _fit(point: dict[str, int], whole: Letter) -> None:
-    """Make a letter the sum of its parts, moving the last part until the sum has a prime of its own."""
-    taken = {largest_prime(v) for s, v in point.items() if s != whole.symbol}
+    """Make a letter the sum of its parts, moving the last part until both have primes of their own."""
     last = whole.total[-1]
+    taken = {largest_prime(v) for s, v in point.items() if s not in (whole.symbol, last)}
+    step = 2 * point[last] // largest_prime(point[last])
     while True:
         point[whole.symbol] = sum(point[s] for s in whole.total)
-        if largest_prime(point[whole.symbol]) not in taken | {largest_prime(point[last])}:
+        primes = {largest_prime(point[last]), largest_prime(point[whole.symbol])}
+        if len(primes) == 2 and not primes & taken:
             return
-        point[last] += 2 * point[last] // largest_prime(point[last])
+        point[last] += step
 
 
 def with_grid(values: Mapping[str, int]) -> dict[str, int]:
     """Values with the grid letters f, y, x: frames, rows and columns of patches."""
-    p = values["p"]
+    p = values.get("p", 1)
     return {
         **values,
         "f": values["F"] // values.get("p_t", 1),
@@ -64,6 +78,8 @@ def with_grid(values: Mapping[str, int]) -> dict[str, int]:
 
 def grid_formulas(values: Mapping[str, int]) -> dict[str, Formula]:
     """What the grid letters stand for: f = F/p_t, y = H/p, x = W/p."""
-    symbol = Formula.symbol
-    frames = symbol("F") / symbol("p_t") if "p_t" in values else symbol("F")
-    return {"f": frames, "y": symbol("H") / symbol("p"), "x": symbol("W") / symbol("p")}
+
+    def over(letter: str, patch: str) -> Formula:
+        return Formula.symbol(letter) / Formula.symbol(patch) if patch in values else Formula.symbol(letter)
+
+    return {"f": over("F", "p_t"), "y": over("H", "p"), "x": over("W", "p")}

@@ -31,6 +31,8 @@ def trace_to_json(trace: Trace) -> dict[str, Any]:
         buffers=h.buffers or None,
         source=h.source,
         error=h.error,
+        assumptions=list(h.assumptions) or None,
+        compression=list(h.compression) if h.compression else None,
     )
     return {"schema": SCHEMA_VERSION, "header": header, "root": _call_to_json(trace.root)}
 
@@ -47,8 +49,11 @@ def trace_from_json(data: Mapping[str, Any]) -> Trace:
         _only(data, ("schema", "header", "root"))
         h = dict(data["header"])
         h["legend"] = tuple(_symbol_from_json(s) for s in h.get("legend", ()))
-        for key in ("constraints", "warnings"):
+        for key in ("constraints", "warnings", "assumptions"):
             h[key] = tuple(h.get(key, ()))
+        if "compression" in h:
+            frames, pixels = h["compression"]
+            h["compression"] = (frames, pixels)
         _only(h, [f.name for f in dataclasses.fields(Header)])
         return Trace(Header(**h), _call_from_json(data["root"]))
     except KeyError as error:

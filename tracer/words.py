@@ -71,7 +71,8 @@ def pixels_of(trace: Trace) -> Pixels | None:
     r, v = trace.header.request, trace.values
     if not {"frames", "height", "width"} <= r.keys() or not {"F", "H", "W"} <= v.keys():
         return None
-    pixels = Pixels(whole=v.get("p_t", 1), frames=r["frames"])
+    time, space = trace.header.compression or (4, 8)
+    pixels = Pixels(time=time, space=space, whole=v.get("p_t", 1), frames=r["frames"])
     same = pixels.latents(r["frames"], r["height"], r["width"]) == {k: v[k] for k in "FHW"}
     return pixels if same else None
 

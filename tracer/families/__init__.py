@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 
-from tracer.errors import UnknownName
+from tracer.components import Pipeline
+from tracer.errors import BadRequest, UnknownName
 from tracer.families.base import Checkpoint, Family, load
 
 
@@ -29,7 +31,7 @@ def find(name: str) -> tuple[Family, Checkpoint]:
     """Family and checkpoint for the name of either, or a hub id. Raises UnknownName with the nearest one."""
     known: list[str] = []
     for candidate in all_families():
-        own = [c.name for c in candidate.checkpoints] + [c.hub for c in candidate.checkpoints]
+        own = [c.name for c in candidate.checkpoints] + [c.hub for c in candidate.checkpoints if c.hub]
         if name.lower() in (n.lower() for n in [candidate.name, *own]):
             return candidate, candidate.checkpoint(name.lower())
         known += [candidate.name, *(c.name for c in candidate.checkpoints)]
@@ -39,3 +41,24 @@ def find(name: str) -> tuple[Family, Checkpoint]:
 def by_model(model: str) -> Family | None:
     """The family that a diffusers class belongs to, None where there is none."""
     return next((f for f in all_families() if f.model == model), None)
+
+
+def has_pipeline(family: Family) -> bool:
+    """Whether it is known what a family's pipelines are put together from."""
+    return any(m.name == f"_{family.name}_pipeline" for m in pkgutil.iter_modules(__path__))
+
+
+def pipeline_of(family: Family, checkpoint: Checkpoint) -> Pipeline:
+    """What a checkpoint's pipeline is put together from: `pipeline` in the family's `_NAME_pipeline.py`.
+
+    Raises BadRequest where there is no such file.
+    """
+    if not has_pipeline(family):
+        known = [f.name for f in all_families() if has_pipeline(f)]
+        raise BadRequest(
+            f"Of {family.name} only the transformer is known here; leave --pipeline out, or take one of "
+            f"{', '.join(known)}."
+        )
+    found = importlib.import_module(f"{__name__}._{family.name}_pipeline").pipeline(checkpoint)
+    assert isinstance(found, Pipeline)
+    return found

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracer.errors import UnknownName
 from tracer.notes import Note
+
+if TYPE_CHECKING:
+    from tracer.frames import FrameRule
 
 Config = Mapping[str, Any]
 Sizes = Mapping[str, int]
@@ -16,11 +19,12 @@ Sizes = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Letter:
-    """A letter of the formulas that the config sets.
+    """A letter of the formulas beyond B, F, H, W and L: what the config sets, or one more size of a run.
 
-    field: the config field, `name.i` for the i-th entry of a list. multiple: what its values are multiples of
-    (head sizes must halve, and halve again). number: print the value, not the letter. total: letters it is
-    the sum of.
+    field: the config field, `name.i` for the i-th entry of a list; empty for a size of the run, which the family's
+    `sizes` knows. also: fields that always have the same value. value: what it is, where it follows from the config
+    without being a field. multiple: what its values are multiples of (head sizes must halve, and halve again).
+    number: print the value, not the letter. total: letters it is the sum of.
     """
 
     symbol: str
@@ -30,19 +34,30 @@ class Letter:
     multiple: int = 1
     number: bool = False
     total: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    value: Callable[[Config], int] | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Every config field it sets."""
+        return (self.field, *self.also) if self.field else ()
 
 
 @dataclass(frozen=True)
 class Input:
     """One argument of the forward: its axes as formulas, and its dtype ('model' for the run's own).
 
-    Arguments named `x.0`, `x.1` are handed over as a tuple. `ones` fills a real tensor with ones, not noise.
+    Arguments named `x.0`, `x.1` are handed over as a tuple, `x.0.1` as one of tuples. fill: what a real tensor holds: 'noise', 'ones', 'zeros'
+    or 'count' (0, 1, 2, ... along the last axis); 'number' hands over one whole number instead of a tensor.
+    assume: for models that read this argument, what is taken for granted, in words; a run without weights then knows
+    its values too.
     """
 
     name: str
     axes: str
     dtype: str = "model"
-    ones: bool = False
+    fill: str = "noise"
+    assume: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,9 +106,29 @@ def nothing_fixed(config: Config) -> Mapping[str, str]:
     return {}
 
 
+def nothing_limited(config: Config) -> Mapping[str, Sequence[int]]:
+    """Every letter may have any value in a probe."""
+    return {}
+
+
+def nothing_fitted(point: dict[str, int], real: Sizes) -> None:
+    """The letters of a probe are free of each other."""
+
+
 def nothing_follows(config: Config, real: Sizes, point: Sizes) -> dict[str, Any]:
     """No config field is tied to the sizes of a run."""
     return {}
+
+
+def no_sums(config: Config) -> Sequence[str]:
+    """No sum that a search would not find."""
+    return ()
+
+
+def tokens_and_width(config: Config) -> Mapping[str, tuple[str, str, str]]:
+    """S and D of a model that cuts latents into patches: letter -> name, formula, meaning."""
+    grid = "F*(H/p)*(W/p)" + ("/p_t" if config.get("patch_size_t") else "")
+    return {"S": ("tokens", grid, "video tokens"), "D": ("hidden", "h*d", "width of the residual stream")}
 
 
 def unchanged(config: Config, request: Request) -> Request:
@@ -108,7 +143,11 @@ class Family:
     letters, inputs, constraints, fixed, notes: data that depend on the config. sizes: values of B, F, H, W, L.
     check: what is wrong with a request. adapt: the default request of a config that fixes some of its sizes.
     probe_config: fields that must follow the probed sizes, so that a probe takes the path of the real run.
-    depths: fields that count equal blocks.
+    limited: letters that only some values work for, and those values, three of which are probed; any other value of the
+    run itself, or none given, means that one alone. fit: makes the letters of a probe agree with each other, as they do in
+    the real run. sums: formulas of sizes with many parts, which are tried before any search. short: abbreviations of the legend. depths: fields that count equal blocks.
+    compression: of the VAE, frames and rows or columns of pixels to one latent. video: whether it has frames at all.
+    frames: what its pipeline makes of a frame count. notes: None where the default notes serve.
     """
 
     name: str
@@ -122,17 +161,24 @@ class Family:
     check: Callable[[Config, Request], Findings]
     constraints: Callable[[Config], Sequence[str]]
     depths: tuple[str, ...]
-    notes: Callable[[Config], Sequence[Note]]
+    notes: Callable[[Config], Sequence[Note]] | None = None
     adapt: Callable[[Config, Request], Request] = unchanged
     fixed: Callable[[Config], Mapping[str, str]] = nothing_fixed
     probe_config: Callable[[Config, Sizes, Sizes], dict[str, Any]] = nothing_follows
+    limited: Callable[[Config], Mapping[str, Sequence[int]]] = nothing_limited
+    fit: Callable[[dict[str, int], Sizes], None] = nothing_fitted
+    sums: Callable[[Config], Sequence[str]] = no_sums
+    short: Callable[[Config], Mapping[str, tuple[str, str, str]]] = tokens_and_width
+    compression: tuple[int, int] = (4, 8)
+    video: bool = True
+    frames: FrameRule | None = None
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name; the family's own name means the first one."""
         if name == self.name:
             return self.checkpoints[0]
         for checkpoint in self.checkpoints:
-            if name.lower() in (checkpoint.name.lower(), checkpoint.hub.lower()):
+            if name and name.lower() in (checkpoint.name.lower(), checkpoint.hub.lower()):
                 return checkpoint
         raise UnknownName("checkpoint", name, [c.name for c in self.checkpoints])
 
@@ -142,6 +188,23 @@ def field_of(config: Config, path: str) -> Any:
     name, _, index = path.partition(".")
     value = config[name]
     return value[int(index)] if index else value
+
+
+def value_of(config: Config, letter: Letter) -> int:
+    """What a letter is at a config. Raises KeyError for one that is a size of the run."""
+    return letter.value(config) if letter.value is not None else int(field_of(config, letter.field))
+
+
+def with_fields(config: Config, letter: Letter, value: int) -> dict[str, Any]:
+    """The config in which a letter has this value."""
+    fields = dict(config)
+    for path in letter.fields:
+        name, _, index = path.partition(".")
+        if index:
+            fields[name] = tuple(value if i == int(index) else v for i, v in enumerate(fields[name]))
+        else:
+            fields[name] = type(config[name])(value)
+    return fields
 
 
 def nearest(value: int, multiple: int, most: int | None = None) -> str:
