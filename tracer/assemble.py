@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from types import CodeType
 from typing import Any
@@ -14,7 +14,7 @@ from torch import nn
 
 from tracer.calls import TENSOR, Attr, Call, Header, Slice, Source, Trace
 from tracer.cost import with_costs
-from tracer.nodes import Node, Op, Place, Spec, Symbolic, bare
+from tracer.nodes import Node, Op, Place, Spec, Symbolic, Varied, bare
 from tracer.shapes import Dim, TensorSpec
 from tracer.sources import class_line, function_line, line_at, names_at, relative
 
@@ -41,16 +41,19 @@ def bind(parameters: Parameters, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     return out
 
 
-def trace_of(model: nn.Module, root: Node, codes: Mapping[int, CodeType], error: str | None) -> Trace:
-    """The frozen trace of one recorded forward. `codes` are the code objects behind the sites."""
-    parameters = {id(p): p for p in model.parameters()}
-    kept = {id(b) for module in model.modules() for n, b in module._buffers.items()
-            if b is not None and n not in module._non_persistent_buffers_set}  # fmt: skip
+def trace_of(
+    name: str, models: Iterable[nn.Module], root: Node, codes: Mapping[int, CodeType], error: str | None
+) -> Trace:
+    """The frozen trace of one recorded call, made of these models. `codes` are the code objects behind the sites."""
+    modules = list({id(m): m for model in models for m in model.modules()}.values())
+    parameters = {id(p): p for m in modules for p in m._parameters.values() if p is not None}
+    buffers = {id(b): b for module in modules for n, b in module._buffers.items()
+               if b is not None and n not in module._non_persistent_buffers_set}  # fmt: skip
     header = Header(
-        model=type(model).__name__,
+        model=name,
         versions=_versions("torch", "diffusers"),
         params=sum(p.numel() for p in parameters.values()),
-        buffers=sum(b.numel() for b in model.buffers() if id(b) in kept),
+        buffers=sum(b.numel() for b in buffers.values()),
         error=error,
     )
     return with_costs(Trace(header, _Builder(codes).module(root)))
@@ -103,19 +106,25 @@ class _Builder:
     def module(self, node: Node) -> Call:
         source, targets, _ = self.place(node)
         return Call(
-            kind="module" if node.kind == "module" else "function", path=node.path, name=node.name,
+            kind=node.kind, path=node.path, name=node.name,
             inputs={k: self.spec(s) for k, s in node.inputs},
             outputs={k: self.spec(s) for k, s in _titled(node.outputs, targets)},
             attrs={k: attr(v) for k, v in node.attrs},
             weights={name: self.spec(spec) for name, spec, first in node.weights if first},
             source=source,
-            defined=function_line(node.code) if isinstance(node.code, CodeType) else class_line(node.code),
+            defined=_defined(node),
             children=tuple(
                 [self.op(c, node.path) if isinstance(c, Op) else self.module(c) for c in node.children]
             ),
             repeat=node.repeat,
             opaque=node.opaque,
         )  # fmt: skip
+
+
+def _defined(node: Node) -> Source | None:
+    if node.kind == "step":
+        return None
+    return function_line(node.code) if isinstance(node.code, CodeType) else class_line(node.code)
 
 
 def _named(inputs: list[tuple[str, Spec]], operands: list[str | None]) -> list[tuple[str, Spec]]:
@@ -157,6 +166,8 @@ def size(value: Any) -> Dim:
 def attr(value: Any) -> Attr:
     """An argument as it is kept in a call."""
     value = bare(value)
+    if isinstance(value, Varied):
+        return _range(value)
     if isinstance(value, Symbolic):
         return size(value.value) if isinstance(value.value, torch.SymInt) else value.text
     if isinstance(value, Spec):
@@ -175,3 +186,19 @@ def attr(value: Any) -> Attr:
 def _whole(bound: Any) -> Any:
     bound = bound.value if isinstance(bound, Symbolic) else bare(bound)
     return bound if isinstance(bound, int | torch.SymInt) else None
+
+
+def _range(varied: Varied) -> str:
+    """The values of a number that changes from pass to pass: `0:3, 3:5 … 11:13`."""
+    texts = [_plain(v) for v in varied]
+    return ", ".join(texts) if len(texts) <= 3 else f"{texts[0]}, {texts[1]} … {texts[-1]}"
+
+
+def _plain(value: Any) -> str:
+    value = bare(value)
+    if isinstance(value, Place):
+        start, stop, step = (_plain(v) if v is not None else "" for v in value)
+        return f"{start}:{stop}" + f":{step}" * bool(step)
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(_plain, value)) + ")"
+    return "_" if isinstance(value, Spec) else f"{value:.6g}" if isinstance(value, float) else str(value)

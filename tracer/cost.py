@@ -144,7 +144,7 @@ def total_cost(call: Call) -> Cost:
     """The cost of a call whose children have theirs."""
     total = own_cost(call)
     for child in call.children:
-        total = total + child.cost.times(child.times)
+        total = total + child.all_cost
     return total
 
 

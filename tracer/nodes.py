@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.overrides import resolve_name
 
+from tracer.calls import Kind
 from tracer.shapes import DTYPE_SHORT
 
 Site = tuple[int, int]
@@ -124,6 +125,12 @@ class Specs:
         return [(key, self.of(tensor)) for key, tensor in tensors(value, name)]
 
 
+class Varied(list[Any]):
+    """The values of a number that is another one in every pass of a loop."""
+
+    __slots__ = ()
+
+
 class _Typed(NamedTuple):
     kind: type
     value: bool | float
@@ -177,11 +184,11 @@ class Node:
 
     __slots__ = (
         "attrs", "children", "code", "id", "inputs", "kind", "name", "opaque", "outputs", "parent", "path",
-        "repeat", "site", "weights",
+        "repeat", "site", "twin", "weights",
     )  # fmt: skip
 
     def __init__(
-        self, kind: str, name: str, path: str, parent: Node | None, site: Site | None, code: CodeType | type
+        self, kind: Kind, name: str, path: str, parent: Node | None, site: Site | None, code: CodeType | type
     ) -> None:
         self.kind = kind
         self.name = name
@@ -197,6 +204,7 @@ class Node:
         self.opaque: str | None = None
         self.repeat = 1
         self.id = -1  # until it is closed
+        self.twin = -1  # the id it would have if it were the first to use its weights
 
     def last(self) -> Op | None:
         """The last operation below this node."""
@@ -258,25 +266,36 @@ class Equals:
         """
         start = len(node.path) + 1 if node.path else 0
         parts: list[Any] = []
+        twins: list[Any] = []
+        again = False  # whether something below uses weights for another time
         for child in node.children:
             if isinstance(child, Op):
                 parts.append(child.id)
+                twins.append(child.id)
             else:
                 inside = not start or child.path.startswith(f"{node.path}.")
                 name = child.path[start:] if inside else child.path
-                parts.append((child.id, child.repeat, name if child.kind == "module" else ""))
-        key = (
-            node.kind, id(node.code), tuple(node.inputs), tuple(node.outputs), tuple(node.attrs),
-            tuple(node.weights), node.site, node.opaque, tuple(parts),
-        )  # fmt: skip
-        node.id = self._calls.setdefault(key, len(self._calls))
+                name = name if child.kind == "module" else ""
+                parts.append((child.id, child.repeat, name))
+                twins.append((child.twin, child.repeat, name))
+                again = again or child.twin != child.id
+        weights = tuple(node.weights)
+        head = (node.kind, id(node.code), tuple(node.inputs), tuple(node.outputs), tuple(node.attrs))
+        tail = (node.site, node.opaque)
+        node.id = node.twin = self._number((head, weights, tail, tuple(parts)))
+        if again or not all(first for _, _, first in weights):
+            weights = tuple((name, spec, True) for name, spec, _ in weights)
+            node.twin = self._number((head, weights, tail, tuple(twins)))
         parent, node.parent = node.parent, None  # no cycles: a call that is folded away is freed at once
-        if parent is None or len(parent.children) < 2 or node.kind == "function":
+        if parent is None or len(parent.children) < 2 or node.kind != "module":
             return
         before = parent.children[-2]
         if isinstance(before, Node) and before.id == node.id and _follows(node.path, before):
             before.repeat += 1
             parent.children.pop()
+
+    def _number(self, key: Any) -> int:
+        return self._calls.setdefault(key, len(self._calls))
 
 
 def _follows(path: str, before: Node) -> bool:

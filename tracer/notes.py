@@ -16,6 +16,21 @@ from tracer.formula import Formula
 from tracer.notation import parse
 from tracer.shapes import TensorSpec
 
+PIPELINE_STAGES = {
+    "pre-processing": "the given picture or video as a tensor of the size asked for",
+    "text-encoder": "the prompt becomes vectors",
+    "image-encoder": "the given picture becomes vectors, as a prompt is",
+    "vae-encode": "pixels become latents",
+    "latents": "the noise to start from, and the latents of what was given",
+    "schedule": "which noise levels the steps go through",
+    "denoising-step": "one prediction, and one step towards the video",
+    "guidance": "predictions with and without the prompt are put together",
+    "scheduler-step": "from the prediction to slightly less noisy latents",
+    "vae-decode": "latents become pixels, some frames at a time",
+    "post-processing": "pixels in the form that was asked for",
+}
+"""Slugs of the stages around the model, in the order of a run, with a line on each."""
+
 STAGES = {
     "time-embedding": "one vector that tells every block how noisy the input is",
     "offset-embedding": "a second, constant vector of the 1.5 image-to-video models",
@@ -23,24 +38,29 @@ STAGES = {
     "pooled-text": "one vector for the whole prompt",
     "rope-tables": "angles for every video token, by frame, row and column",
     "text-projection": "text vectors brought to the model's width",
+    "image-projection": "what was seen in the given picture, brought to the model's width",
     "token-refiner": "the text attends to itself before it meets the video",
+    "camera": "where the camera looks, as tokens added to those of the video",
     "patch-embed": "squares of latents become tokens",
+    "history": "earlier latents become tokens, the older the coarser",
     "concat": "text and video become one sequence",
     "position-embedding": "where a token stands, added to it",
     "attention-mask": "which text tokens are padding",
     "block": "one transformer block",
     "modulation": "shift, scale and gate from the conditioning vector",
     "qkv": "queries, keys and values, split into heads",
-    "qk-norm": "queries and keys normalised per head",
+    "qk-norm": "queries and keys normalised",
     "rope": "queries and keys turned by their position",
     "attention": "every token looks at every token",
+    "cross-attention": "every video token looks at the text",
     "split": "one sequence becomes text and video again",
     "gate": "the gated residual",
     "feed-forward": "each token on its own",
     "norm-out": "the last modulation",
     "unpatchify": "tokens become latents",
+    **PIPELINE_STAGES,
 }
-"""Slugs of the stages, which are their link anchors too, with a line on each."""
+"""Slugs of all stages, which are their link anchors too, with a line on each."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +143,24 @@ def annotate(trace: Trace, notes: Sequence[Note]) -> Trace:
         stage = stages.get(_key(call))
         same = stage is None and all(a is b for a, b in zip(children, call.children, strict=True))
         return call if same else dataclasses.replace(call, children=children, stage=stage)
+
+    return dataclasses.replace(trace, root=visit(trace.root))
+
+
+def annotate_inside(trace: Trace, path: str, notes: Sequence[Note]) -> Trace:
+    """The trace of a pipeline with a model's notes on every call of that model; `path` is its component's name."""
+
+    def under(key: str) -> str:
+        return f"{path}.{key}" if key and key[0] != " " else path + key
+
+    moved = [dataclasses.replace(n, at=under(n.at), also=tuple(map(under, n.also))) for n in notes]
+
+    def visit(call: Call) -> Call:
+        if call.kind == "module" and call.path == path:
+            return annotate(dataclasses.replace(trace, root=call), moved).root
+        children = tuple(visit(c) for c in call.children)
+        same = all(a is b for a, b in zip(children, call.children, strict=True))
+        return call if same else dataclasses.replace(call, children=children)
 
     return dataclasses.replace(trace, root=visit(trace.root))
 

@@ -10,6 +10,7 @@ from typing import Literal
 from tracer.calls import Call, Source, Trace, require_stage
 from tracer.formula import Formula
 from tracer.notes import shown
+from tracer.overview import SETTINGS, is_pipeline, overview
 from tracer.shapes import TensorSpec
 from tracer.words import Words, amount, clean, counted, label_of, percent, sizes_of
 
@@ -55,8 +56,12 @@ class Options:
 
     def walk(self, trace: Trace) -> bool:
         """Whether the rows are those of the walkthrough, rather than calls one below another."""
-        plain = self.depth is None and self.stage is None and not self.ops
-        return plain and any(c.remark for c in trace.walk())
+        return self.plain and not is_pipeline(trace) and any(c.remark for c in trace.walk())
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing was asked for but the default."""
+        return self.depth is None and self.stage is None and not self.ops
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,9 @@ def rows(trace: Trace, options: Options) -> list[Row]:
         return _with_places(_with_lines(list(_stage_rows(trace, words, options.stage))))
     if options.walk(trace):
         return _with_stages(list(_walk_rows(trace, words, options.notes)))
+    if options.plain and is_pipeline(trace):
+        found = [_row(trace, words, n.call, n.level, n.times, n.label) for n in overview(trace, words)]
+        return _with_lines([replace(row, shapes=_few(row, row.shapes), sizes=_few(row, row.sizes)) for row in found])
     if options.depth is not None or options.ops:
         depth = math.inf if options.depth is None else options.depth
         return _with_lines(list(_tree_rows(trace, words, depth, options.ops)))
@@ -117,6 +125,13 @@ def rows(trace: Trace, options: Options) -> list[Row]:
         if len(found) <= SCREEN:
             return _with_lines(found)
     return _with_lines(list(_tree_rows(trace, words, 1, ops=False)))
+
+
+def _few(row: Row, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The first results of many; nothing for what gave none."""
+    if not row.call.outputs:
+        return ()
+    return texts if len(texts) <= 3 else (f"{texts[0]}, …",)
 
 
 def _row(trace: Trace, words: Words, call: Call, level: int, times: int, label: str, inputs: bool = False) -> Row:
@@ -270,14 +285,15 @@ def title(trace: Trace, options: Options | None = None) -> list[tuple[str, ...]]
     first = [h.checkpoint or "", h.model, f"{h.params:,} parameters" if h.params else ""]
     first += [f"{h.buffers:,} numbers in stored buffers" if h.buffers else ""]
     first += [f"diffusers {h.versions['diffusers']}" if h.family and "diffusers" in h.versions else ""]
-    video: list[str] = []
+    video = [f"{k} {words.attr(v)}" for k, v in trace.root.attrs.items() if is_pipeline(trace) and k in SETTINGS]
     model: list[str] = []
     if {"frames", "height", "width"} <= h.request.keys():
         n, height, width = (h.request[k] for k in ("frames", "height", "width"))
         if words.pixels:
             video += [f"frames N = {n}", f"height = {height}", f"width = {width} pixels"]
         else:
-            video.append(f"{n} frame{'s' * (n > 1)} of {height}×{width} pixels")
+            frames = f"{n} frame{'s' * (n > 1)} of " if any(s.symbol == "F" for s in h.legend) else ""
+            video.append(f"{frames}{height}×{width} pixels")
     for s in sorted(h.legend, key=lambda s: s.formula is None):
         if s.number:
             continue
@@ -312,14 +328,16 @@ def summary(trace: Trace, options: Options | None = None) -> list[str]:
         counts = []
         if part.flops.size:
             share = percent(part.flops.size / cost.flops.size)
-            counts.append(f"{amount(part.flops.size, 'FLOP')} ({share} of the forward)")
+            counts.append(
+                f"{amount(part.flops.size, 'FLOP')} ({share} of the {'call' if is_pipeline(trace) else 'forward'})"
+            )
         counts += [f"{part.params.size:,} parameters"] if part.params.size else []
         counts += [f"{amount(part.bytes.size, 'B')} of activations"] if part.bytes.size else []
         counts += [] if part.flops.size else ["no matrix product, convolution or attention"]
         return ["the stage takes " + ", ".join(counts)]
     parts = []
     if cost.flops.size:
-        parts.append(f"{amount(cost.flops.size, 'FLOP')} a forward")
+        parts.append(f"{amount(cost.flops.size, 'FLOP')} a {'call' if is_pipeline(trace) else 'forward'}")
         parts.append(f"{percent(float(attention_share(trace.root)))} attention")
         twice = growth(trace, "F")
         if twice is not None:
@@ -336,5 +354,6 @@ def cautions(trace: Trace, options: Options | None = None) -> list[str]:
         lines = [f"holds while {c}" for c in h.constraints]
     else:
         lines = ["holds while " + " · ".join(c.partition(": ")[0] for c in h.constraints)] if h.constraints else []
+    lines += ["taken for granted: " + " · ".join(h.assumptions)] if h.assumptions else []
     lines += [f"note: {w}" for w in h.warnings]
     return [clean(line, 1000) for line in lines + ([h.error] if h.error else [])]

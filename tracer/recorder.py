@@ -31,8 +31,9 @@ from torch.utils.hooks import RemovableHandle
 from tracer import assemble
 from tracer.calls import Trace
 from tracer.errors import RecordingError
+from tracer.modes import pull, push, unhook
 from tracer.nodes import Equals, Functions, Named, Node, Spec, Specs, Symbolic, storage, tensors
-from tracer.scopes import Scopes, call_frame, caller, is_raising, survey
+from tracer.scopes import Scopes, Survey, call_frame, caller, is_raising, survey
 
 _SEQUENCES = (tuple, list)
 _NUMBERS = (bool, int, float, str, torch.SymInt)
@@ -43,10 +44,9 @@ _lock = threading.Lock()
 class Recorder(TorchFunctionMode):
     """The context manager behind `record`. Entered once; one forward at a time, in one thread."""
 
-    def __init__(self, model: nn.Module, *, calls: int = 1) -> None:
+    def __init__(self, model: Any, *, calls: int = 1) -> None:
         super().__init__()
-        if not isinstance(model, nn.Module):
-            raise RecordingError(f"record() takes a torch.nn.Module, not {type(model).__name__}.")
+        self._check(model)
         if calls < 1:
             raise RecordingError(f"record() takes calls of at least 1, not {calls}.")
         self.model = model
@@ -57,10 +57,10 @@ class Recorder(TorchFunctionMode):
         self._errors: list[str | None] = []
         self._traces: list[Trace] = []
         # what is going on
-        self._stack: list[tuple[nn.Module, Node]] = []
+        self._stack: list[tuple[Any, Node]] = []
         self._specs = Specs()
         self._equals = Equals(self._specs)
-        self._scopes = Scopes(self._specs, self._equals)
+        self._scopes = self._new_scopes()
         self._failure: tuple[BaseException, str] | None = None
         self._counted: set[int] = set()
         self._functions = Functions()
@@ -80,26 +80,43 @@ class Recorder(TorchFunctionMode):
     def traces(self) -> list[Trace]:
         """One trace per recorded forward, the one that raised included."""
         for i in range(len(self._traces), len(self._roots)):
-            root, error = self._roots[i], self._errors[i]
-            self._traces.append(assemble.trace_of(self.model, root, self._scopes.codes, error))
+            self._traces.append(self._trace_of(self._roots[i], self._errors[i]))
         return list(self._traces)
 
     @property
     def trace(self) -> Trace:
         """The first recorded forward. Raises RecordingError where no forward ran."""
-        if not self._roots:
+        traces = self.traces
+        if not traces:
             raise RecordingError(
                 f"Nothing was recorded: {type(self.model).__name__} was not called inside the with block and "
-                "in its thread; call the model itself, not its forward and not a compiled copy."
+                f"in its thread; {self._advice}."
             )
-        return self.traces[0]
+        return traces[0]
+
+    # what another kind of root does in another way
+
+    _advice = "call the model itself, not its forward and not a compiled copy"
+
+    def _check(self, model: Any) -> None:
+        if not isinstance(model, nn.Module):
+            raise RecordingError(f"record() takes a torch.nn.Module, not {type(model).__name__}.")
+
+    def _new_scopes(self) -> Scopes:
+        return Scopes(self._specs, self._equals)
+
+    def _survey(self) -> Survey:
+        return survey({"": self.model})
+
+    def _trace_of(self, root: Node, error: str | None) -> Trace:
+        return assemble.trace_of(type(self.model).__name__, [self.model], root, self._scopes.codes, error)
 
     # life
 
     def __enter__(self) -> Self:
         if self._thread:
             raise RecordingError("This record() was used before; call record() again.")
-        paths, modules, opaque = survey(self.model)
+        paths, modules, opaque = self._survey()
         with _lock:
             if not _recording.isdisjoint(modules):
                 raise RecordingError(
@@ -110,7 +127,7 @@ class Recorder(TorchFunctionMode):
         self._paths, self._modules, self._opaque = paths, modules, opaque
         try:
             self._attach()
-            _push(self)
+            push(self)
         except BaseException:
             self._detach()
             raise
@@ -122,7 +139,8 @@ class Recorder(TorchFunctionMode):
         if self._stack:  # KeyboardInterrupt and its like pass by the hooks and leave the tree open
             self._fail(error, self._stack[0][0])
         self._finish()
-        _unhook(self.model, self._hook)
+        if isinstance(self.model, nn.Module):
+            unhook(self.model, self._hook)  # they stay on it while a failure passes by
 
     def _attach(self) -> None:
         # what register_forward_hook does, under one id for all modules: its handles would be ten objects a
@@ -161,12 +179,12 @@ class Recorder(TorchFunctionMode):
         self._resume()
         self._detach(but=self.model if failed else None)
         self._failure = None
-        _pull(self)
+        pull(self)
 
-    def _detach(self, but: nn.Module | None = None) -> None:
+    def _detach(self, but: Any = None) -> None:
         for module in self._modules.values():
             if module is not but:  # torch is walking over the model's hooks, and would lose the exception
-                _unhook(module, self._hook)
+                unhook(module, self._hook)
         for module, compiled in self._restore:
             module.__dict__["_compiled_call_impl"] = compiled
         self._restore.clear()
@@ -177,12 +195,12 @@ class Recorder(TorchFunctionMode):
 
     def _pause(self) -> None:
         if self._above is None:
-            self._above = _pull(self)
+            self._above = pull(self)
 
     def _resume(self) -> None:
         if self._above is not None:
             above, self._above = self._above, None
-            _push(self, *above)
+            push(self, *above)
 
     # modules
 
@@ -199,7 +217,7 @@ class Recorder(TorchFunctionMode):
             return
         kind = type(module)
         if self._stack:
-            parent = self._scopes.enter(caller(frame))
+            parent = self._scopes.enter(caller(frame)) or self._stack[-1][1]
             path = self._path(module, self._stack[-1][1].path)
             node = Node("module", kind.__name__, path, parent, self._scopes.site, kind)
             parent.children.append(node)
@@ -250,7 +268,7 @@ class Recorder(TorchFunctionMode):
         if len(self._roots) >= self._calls:
             self._finish(failed=sentence is not None)
 
-    def _fail(self, error: BaseException | None, module: nn.Module) -> None:
+    def _fail(self, error: BaseException | None, module: Any) -> None:
         """Close calls up to that of a module that an exception leaves; the tree keeps what was seen."""
         root = self._stack[0][1]
         if self._failure is None or self._failure[0] is not error:
@@ -320,6 +338,8 @@ class Recorder(TorchFunctionMode):
             return result
         # read first: the call may change its arguments, and frames that have ended hold on to memory
         parent, key = self._read(func, args, kwargs, sys._getframe(1))
+        if parent is None:
+            return func(*args, **kwargs)
         try:
             result = func(*args, **kwargs)
         except BaseException as error:
@@ -331,8 +351,8 @@ class Recorder(TorchFunctionMode):
 
     def _read(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
-    ) -> tuple[Node, list[Any]]:
-        """What an operation goes under, and what it is known by but for its results."""
+    ) -> tuple[Node | None, list[Any]]:
+        """What an operation goes under, None if nowhere, and what it is known by but for its results."""
         parent = self._scopes.enter(frame)
         plain = self._specs.plain
         key: list[Any] = [func, self._scopes.site]
@@ -351,9 +371,11 @@ class Recorder(TorchFunctionMode):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         result: Any,
-        parent: Node,
+        parent: Node | None,
         key: list[Any],
     ) -> None:
+        if parent is None:
+            return
         function = self._functions.get(func) or self._functions.learn(func)
         if isinstance(result, torch.Tensor):
             outputs = [result]
@@ -397,31 +419,6 @@ def record(model: nn.Module, *, calls: int = 1) -> Recorder:
     Raises RecordingError where the model, or a part of it, is being recorded already.
     """
     return Recorder(model, calls=calls)
-
-
-def _unhook(module: nn.Module, hook: int) -> None:
-    for hooks in (
-        module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs, module._forward_hooks,
-        module._forward_hooks_with_kwargs, module._forward_hooks_always_called,
-    ):  # fmt: skip
-        hooks.pop(hook, None)
-
-
-def _push(*modes: Any) -> None:
-    for mode in modes:
-        torch.overrides._push_mode(mode)  # type: ignore[no-untyped-call]
-
-
-def _pull(mode: Any) -> list[Any]:
-    """Take a mode off the stack, wherever it lies; the modes above it stay. Returns those, lowest first."""
-    stack = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
-    if not any(m is mode for m in stack):
-        return []
-    above: list[Any] = []
-    while (top := torch.overrides._pop_mode()) is not mode:  # type: ignore[no-untyped-call]
-        above.insert(0, top)
-    _push(*above)
-    return above
 
 
 def _specs_in(key: Iterable[Any]) -> Iterable[Spec]:

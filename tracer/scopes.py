@@ -6,6 +6,8 @@ import ast
 import contextlib
 import inspect
 import opcode
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -18,12 +20,16 @@ from tracer.sources import place_of, position_at, returned_at
 
 _CALL_IMPL = nn.Module._call_impl.__code__
 _CALLED = nn.Module._wrapped_call_impl.__code__
+_APPLY = nn.Module._apply.__code__  # what .to() of a module does
 _HERE = Path(__file__).parent
-_OWN = (str(_HERE / "recorder.py"), str(_HERE / "scopes.py"), str(_HERE / "nodes.py"))
+_OWN = tuple(str(_HERE / f"{name}.py") for name in ("recorder", "pipelines", "scopes", "passes", "nodes"))
 _TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # with the separator: torchvision is no part of torch
 _TORCH_MODULES = (str(Path(_TORCH, "nn", "modules")), str(Path(_TORCH, "ao")))
 _MODULE = nn.Module._call_impl.__code__.co_filename
 _STDLIB = str(Path(contextlib.__file__).parent / "_")[:-1]
+_HOOKS = str(Path("diffusers", "hooks", "hooks.py"))  # calls a module's forward as torch does
+_MOVERS = tuple(str(Path("diffusers", "hooks", f"{name}.py")) for name in ("group_offloading", "layerwise_casting"))
+MOVES = 2
 _ANONYMOUS = frozenset({"<listcomp>", "<genexpr>", "<dictcomp>", "<setcomp>", "<lambda>", "__torch_function__"})
 _RETURNS = frozenset(opcode.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in opcode.opmap)
 _SUSPENDING = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -55,16 +61,17 @@ class Scopes:
         self._equals = equals
         self._levels: list[_Level] = []
         self._forwards: dict[type, CodeType | None] = {}
-        self._inner: dict[int, bool] = {}
+        self._inner: dict[int, int] = {}
         self._returns: dict[Site, ast.expr | None] = {}
         self.codes: dict[int, CodeType] = {}  # every code object met, so that its id stays its own
         self.site: Site | None = None
 
-    def push(self, node: Node, module: nn.Module, frame: FrameType | None) -> None:
+    def push(self, node: Node, module: nn.Module | None, frame: FrameType | None) -> None:
         """A module starts; `frame` is that of the call in torch's own code."""
         kind = type(module)
         if kind not in self._forwards:
-            function = inspect.unwrap(kind.forward) if callable(getattr(kind, "forward", None)) else None
+            forward = getattr(kind, "forward", None)
+            function = inspect.unwrap(forward) if callable(forward) else None
             self._forwards[kind] = getattr(function, "__code__", None)
         self._levels.append(_Level(node, frame, self._forwards[kind]))
 
@@ -79,10 +86,10 @@ class Scopes:
         self._levels.clear()
         self.site = None
 
-    def enter(self, frame: FrameType | None) -> Node:
+    def enter(self, frame: FrameType | None) -> Node | None:
         """Open and close functions to match the running frames; returns the node that new calls go under.
 
-        Sets `site` to the place of the call.
+        Sets `site` to the place of the call. None for what only moves weights about.
         """
         level = self._levels[-1]
         base = level.base
@@ -93,6 +100,9 @@ class Scopes:
                 known = self._is_inner(frame.f_code)
             if not known:
                 break
+            if known == MOVES:
+                self.site = None
+                return None
             frame = frame.f_back if frame is not base else None
         if frame is None:
             self.site = None
@@ -105,6 +115,8 @@ class Scopes:
         if level.open and level.open[-1][0] is frame:
             return level.open[-1][1]
         inside = self._inside(frame, level)
+        if inside is None:
+            return None
         keep = 0
         while keep < len(level.open) and keep < len(inside) and level.open[keep][0] is inside[keep]:
             keep += 1
@@ -122,15 +134,20 @@ class Scopes:
             frame = frame.f_back
         return (id(frame.f_code), frame.f_lasti) if frame is not None else None
 
-    def _is_inner(self, code: CodeType) -> bool:
+    def _is_inner(self, code: CodeType) -> int:
+        """Whether a frame is no row: 0 if it is one."""
         known = self._inner.get(id(code))
         if known is None:
-            known = self._inner[id(code)] = _is_plumbing(code)
+            known = self._inner[id(code)] = MOVES if _is_mover(code) else int(_is_plumbing(code))
             self.codes[id(code)] = code
         return known
 
-    def _inside(self, frame: FrameType | None, level: _Level) -> list[FrameType]:
-        """The functions running between the module's forward and a frame, outermost first."""
+    def _inside(self, frame: FrameType | None, level: _Level) -> list[FrameType] | None:
+        """The functions running between the module's forward and a frame, outermost first.
+
+        None for what weights are moved about by, around the forward.
+        """
+        moves = False
         inside: list[FrameType] = []
         forward: FrameType | None = None
         outermost = frame
@@ -142,14 +159,18 @@ class Scopes:
             code = frame.f_code
             if code is level.code:  # the outermost forward counts: an inner one is a recursion
                 forward, depth = frame, len(inside)
-            if not self._is_inner(code):
+            known = self._is_inner(code)
+            if not known:
                 outermost = frame
-                if _is_function(code):
+                if is_function(code):
                     inside.append(frame)
+            moves = moves or known == MOVES
             frame = frame.f_back
         if forward is not None:
             level.forward = forward
             inside = inside[:depth]  # wrappers around the forward are no scopes
+        elif moves:
+            return None
         elif inside and inside[-1] is outermost:
             inside.pop()  # a forward put in the place of the class's own
         inside.reverse()
@@ -169,7 +190,7 @@ class Scopes:
                 for argument in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
                 for found in self._given(local.get(argument), argument)
             ]
-        _forget(local)
+        forget(local)
         parent.children.append(node)
         return node
 
@@ -181,25 +202,28 @@ class Scopes:
     def _end(self, level: _Level, keep: int) -> None:
         """Close functions from the innermost on until `keep` are left open."""
         while len(level.open) > keep:
-            frame, node = level.open.pop()
-            parent = node.parent
-            with torch._C.DisableTorchFunction():
-                node.outputs = self._results(frame, node)
-            self._equals.close(node)
-            if not node.children and parent is not None:  # it only asked for sizes and the like
-                parent.children.remove(node)
+            self.finish(*level.open.pop())
 
-    def _results(self, frame: FrameType, node: Node) -> Named:
+    def finish(self, frame: FrameType, node: Node) -> None:
+        """A function has ended: note what it returned."""
+        parent = node.parent
+        node.outputs = self.returned(frame, node)
+        self._equals.close(node)
+        if not node.children and parent is not None:  # it only asked for sizes and the like
+            parent.children.remove(node)
+
+    def returned(self, frame: FrameType, node: Node) -> Named:
+        """The tensors that a function gave back, where its source says which."""
         site = (id(frame.f_code), frame.f_lasti)
         if site not in self._returns:
-            ended = frame.f_code.co_code[frame.f_lasti] in _RETURNS  # an exception ends elsewhere
-            self._returns[site] = returned_at(frame.f_code, frame.f_lasti) if ended else None
+            self._returns[site] = returned_at(frame.f_code, frame.f_lasti) if ended(frame) else None
         expression = self._returns[site]
         if expression is None:
             return []
         local = frame.f_locals
-        found = self._value(expression, "", local, node, frame.f_code)
-        _forget(local)
+        with torch._C.DisableTorchFunction():
+            found = self._value(expression, "", local, node, frame.f_code)
+        forget(local)
         return found
 
     def _value(self, expression: ast.expr, key: str, local: dict[str, Any], node: Node, code: CodeType) -> Named:
@@ -257,13 +281,19 @@ def _packed(expression: ast.expr) -> list[tuple[str, ast.expr]]:
     return []
 
 
-def _forget(local: Any) -> None:
+def ended(frame: FrameType) -> bool:
+    """Whether a function that runs no more has returned; an exception ends elsewhere."""
+    return frame.f_code.co_code[frame.f_lasti] in _RETURNS
+
+
+def forget(local: Any) -> None:
+    """Empty the variables that a frame gave out."""
     # until Python 3.12 a frame keeps the dict it gave out, and with it tensors that the function lets go of
     if type(local) is dict:
         local.clear()
 
 
-def _is_function(code: CodeType) -> bool:
+def is_function(code: CodeType) -> bool:
     """Whether a frame is a row of its own: comprehensions, generators, lambdas and class bodies are not."""
     flags = code.co_flags
     return bool(flags & inspect.CO_OPTIMIZED) and not flags & _SUSPENDING and code.co_name not in _ANONYMOUS
@@ -272,11 +302,18 @@ def _is_function(code: CodeType) -> bool:
 def _is_plumbing(code: CodeType) -> bool:
     """Whether a frame belongs to torch, the standard library or the recorder, not to the model."""
     file = code.co_filename
-    if code.co_name == "__torch_function__" or file.startswith(_OWN):
+    if code.co_name == "__torch_function__" or file.startswith(_OWN) or file.endswith(_HOOKS):
         return True
     if file.startswith(_TORCH):
         return not file.startswith(_TORCH_MODULES) or file == _MODULE
     return file.startswith(_STDLIB) and "-packages" not in file
+
+
+def _is_mover(code: CodeType) -> bool:
+    """Whether a frame moves or casts weights, as the offloading of diffusers and accelerate does."""
+    if code is _APPLY:
+        return True
+    return code.co_filename.endswith(_MOVERS) or f"{os.sep}accelerate{os.sep}" in code.co_filename
 
 
 def call_frame(frame: FrameType | None) -> FrameType | None:
@@ -298,8 +335,14 @@ def is_raising(frame: FrameType) -> bool:
     return frame.f_code is _CALL_IMPL
 
 
-def survey(model: nn.Module) -> tuple[dict[int, str], dict[int, nn.Module], dict[int, str]]:
-    """Paths of the modules that can be seen (`a|b` for shared ones), all modules, why some are opaque."""
+Survey = tuple[dict[int, str], dict[int, nn.Module], dict[int, str]]
+
+
+def survey(models: Mapping[str, nn.Module]) -> Survey:
+    """Paths of the modules that can be seen (`a|b` for shared ones), all modules, why some are opaque.
+
+    The models come with what their paths begin with.
+    """
     paths: dict[int, str] = {}
     modules: dict[int, nn.Module] = {}
     opaque: dict[int, str] = {}
@@ -325,7 +368,8 @@ def survey(model: nn.Module) -> tuple[dict[int, str], dict[int, nn.Module], dict
                 visit(child, f"{path}.{name}" if path else name, below)
         above.discard(number)
 
-    visit(model, "", False)
+    for name, model in models.items():
+        visit(model, name, False)
     return paths, modules, opaque
 
 

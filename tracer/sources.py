@@ -9,6 +9,7 @@ import sys
 from functools import cache
 from pathlib import Path
 from types import CodeType
+from typing import NamedTuple
 
 from tracer.calls import Source
 
@@ -224,3 +225,58 @@ def _only_return(body: list[ast.stmt]) -> ast.expr | None:
     while isinstance(last, ast.With) or (isinstance(last, ast.Try) and not last.handlers):
         last = last.body[-1]
     return returns[0].value if len(returns) == 1 and returns[0] is last else None
+
+
+class Loop(NamedTuple):
+    """A `for` or `while` of a function.
+
+    line: of its header. instruction: the first one there. names: the variables that the header sets and the
+    body leaves alone, so that they tell one pass from another; none for `while`.
+    """
+
+    line: int
+    instruction: int
+    names: tuple[str, ...]
+
+
+@cache
+def _loops(code: CodeType) -> list[tuple[tuple[int, int], tuple[int, int], Loop]]:
+    """Where the body of each loop begins and ends (line and column), outer loops first."""
+    out = []
+    for node in ast.walk(_tree(code) or ast.Module([], [])):
+        if isinstance(node, ast.For | ast.While):
+            header, last = node.lineno, node.body[-1]
+            lines = [position[0] if position else 0 for position in _positions(code)]
+            names: list[str] = []
+            if isinstance(node, ast.For):
+                inside = {n.id for part in node.body for n in ast.walk(part)
+                          if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}  # fmt: skip
+                names = [n.id for n in ast.walk(node.target) if isinstance(n, ast.Name) and n.id not in inside]
+            if header in lines:  # else it belongs to a function inside
+                start, end = (node.body[0].lineno, node.body[0].col_offset), (last.end_lineno or 0, last.end_col_offset)
+                out.append((start, (end[0], end[1] or 0), Loop(header, lines.index(header) * 2, tuple(names))))
+    return sorted(out)
+
+
+def loops_at(code: CodeType, instruction: int) -> list[Loop]:
+    """The loops in whose bodies an instruction stands, outermost first."""
+    position = position_at(code, instruction)
+    if position is None:
+        return []
+    place = (position[0], position[2])
+    return [loop for start, end, loop in _loops(code) if start <= place < end]
+
+
+def context_at(code: CodeType, instruction: int, method: str) -> str | None:
+    """The text given to a method in the innermost `with x.method("text"):` around an instruction."""
+    tree, position = _tree(code), position_at(code, instruction)
+    if tree is None or position is None:
+        return None
+    found = None
+    for node in ast.walk(tree):  # outer ones first
+        if isinstance(node, ast.With) and node.body[0].lineno <= position[0] <= (node.end_lineno or 0):
+            for item in node.items:
+                match item.context_expr:
+                    case ast.Call(func=ast.Attribute(attr=name), args=[ast.Constant(value=str(text)), *_]):
+                        found = text if name == method else found
+    return found

@@ -1,0 +1,131 @@
+"""What of a whole pipeline fits one screen: its functions, the components they call, its steps, their blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tracer.calls import Call, Trace
+from tracer.words import Words, clean, label_of
+
+SETTINGS = (
+    "num_frames", "video_length", "height", "width", "num_inference_steps", "guidance_scale", "true_cfg_scale",
+)  # fmt: skip
+"""Arguments of a call that are said at its head."""
+
+
+MOST = 3
+"""Results of a function that are called by their names."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A call of the overview: how far inside it stands, how often what is around it runs, what it is called."""
+
+    call: Call
+    level: int
+    times: int
+    label: str
+
+
+def is_pipeline(trace: Trace) -> bool:
+    """Whether the trace is of a pipeline's call, not of one model."""
+    return trace.root.kind == "function"
+
+
+def overview(trace: Trace, words: Words) -> list[Line]:
+    """The lines of a pipeline: one for every part of it, and for each kind of step the first."""
+    return [Line(trace.root, 0, 1, label_of(trace.root, words)), *_inside(trace.root, 1, 1, words, top=True)]
+
+
+def _inside(call: Call, level: int, times: int, words: Words, *, top: bool) -> Iterator[Line]:
+    shown: dict[object, Call] = {}  # steps by the lines they have
+    for child in _joined(call.children):
+        label = label_of(child, words)
+        more = times * child.repeat
+        if child.kind == "step":
+            lines = list(_inside(child, level + 1, more, words, top=True))
+            key = tuple((n.level, n.label, *(s.sizes for s in n.call.outputs.values())) for n in lines)
+            first = shown.setdefault((child.name, key), child)
+            if first is not child:
+                yield Line(child, level, times, f"{label}: as {_numbered(first, words)}{_but(first, child)}")
+                continue
+            yield Line(child, level, times, label)
+            yield from lines
+        elif child.kind == "module":
+            context = child.attrs.get("cache_context")
+            yield Line(child, level, times, f"{label}, {clean(str(context))}" if context else label)
+            yield from (Line(b, level + 1, more, _long(b, child)) for b in _blocks(child) if _is_much(b, child))
+        elif child.kind == "function":
+            if len(child.outputs) > MOST:
+                label = f"{clean(child.name)}()"
+            own = top or child.name.startswith(f"{child.path}.")
+            if own:
+                yield Line(child, level, times, label)
+            yield from _inside(child, level + own, more, words, top=False)
+        elif child.stage == "guidance":
+            yield Line(child, level, times, f"guidance: {label}")
+        elif child.name == "cat" and (top or child.repeat > 1):
+            yield Line(child, level, times, label)
+
+
+def _joined(calls: tuple[Call, ...]) -> Iterator[Call]:
+    """The calls, with operations of one line of source in a row as one, and the operations of guidance as their last.
+
+    The sizes shown are then those of the last.
+    """
+    for i, call in enumerate(calls):
+        after = calls[i + 1] if i + 1 < len(calls) else None
+        if call.kind == "op" and after is not None:
+            if call.stage == "guidance" == after.stage and after.kind == "op":
+                continue
+            if _same_place(call, after):
+                continue
+        n = 1
+        while call.kind == "op" and i - n >= 0 and _same_place(call, calls[i - n]):
+            n += 1
+        yield replace(call, repeat=n) if n > 1 else call
+
+
+def _same_place(a: Call, b: Call) -> bool:
+    return a.kind == b.kind == "op" and a.name == b.name and a.source == b.source
+
+
+def _blocks(call: Call) -> Iterator[Call]:
+    """The topmost modules below a call that stand in a list."""
+    for child in call.children:
+        if child.path.rpartition(".")[2].isdecimal() and child.kind == "module":
+            yield child
+        else:
+            yield from _blocks(child)
+
+
+def _is_much(block: Call, whole: Call) -> bool:
+    """Whether repeated blocks are what a model mostly consists of."""
+    return block.repeat > 1 and block.all_cost.flops.size * 4 > whole.cost.flops.size
+
+
+def _long(block: Call, parent: Call) -> str:
+    """A block's label with its path below the component: `encoder.block.* T5Block ×24`."""
+    inner = block.path.removeprefix(f"{parent.path}.").rpartition(".")[0]
+    return clean(f"{inner}.* {block.name}") + f" ×{block.repeat}"
+
+
+def _but(first: Call, step: Call) -> str:
+    """Which calls of a step are not what they are in another step, in words."""
+    same = [_kind(c) for c in first.children]
+    others = [c for c in step.children if _kind(c) not in same]
+    names = dict.fromkeys(label for c in others if (label := c.path if c.kind == "module" else c.name))
+    if not others and len(step.children) == len(same):
+        return ""
+    return " but for " + (", ".join(map(clean, names)) or "what is left out")
+
+
+def _kind(call: Call) -> object:
+    """What a call is and does, without plain numbers and without how its weights are counted."""
+    sizes = tuple((s.sizes, s.dtype) for s in (*call.inputs.values(), *call.outputs.values()))
+    return (call.kind, call.path, call.name, call.repeat, sizes, *map(_kind, call.children))
+
+
+def _numbered(step: Call, words: Words) -> str:
+    return ", ".join(f"{k}={words.attr(v)}" for k, v in step.attrs.items() if v is not None) or "above"
