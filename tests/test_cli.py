@@ -16,7 +16,8 @@ from termios import TIOCSWINSZ
 import pytest
 
 from tracer.calls import Trace
-from tracer.cli.trace_shapes import LARGEST, PIPE_WIDTH, _write, main, parser
+from tracer.cli.common import LARGEST, PIPE_WIDTH, write
+from tracer.cli.trace_shapes import main, parser
 from tracer.errors import Unwritable
 from tracer.families import all_families
 from tracer.outline import Options
@@ -176,7 +177,7 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
     path.write_text("before")
     monkeypatch.setattr(os, "access", lambda *a: False)
     with pytest.raises(Unwritable, match="cannot be written: Permission denied"):
-        _write(path, "after")
+        write(path, "after")
     monkeypatch.undo()
 
     def full(*args):
@@ -184,7 +185,7 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.replace", full)
     with pytest.raises(Unwritable, match="No space left on device"):
-        _write(path, "after")
+        write(path, "after")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -194,7 +195,7 @@ def test_a_link_stays_a_link_and_a_mode_a_mode(tmp_path):
     path.write_text("before")
     path.chmod(0o640)
     link.symlink_to(path)
-    _write(link, "after\ud800")
+    write(link, "after\ud800")
     assert link.is_symlink()
     assert path.read_text() == "after\\ud800"
     assert path.stat().st_mode & 0o777 == 0o640

@@ -14,18 +14,26 @@ if TYPE_CHECKING:
     from tracer.calls import Trace as Trace
     from tracer.errors import TracerError as TracerError
     from tracer.formula import Formula as Formula
+    from tracer.generic import annotate_by_code as annotate_by_code
+    from tracer.pipelines import record_pipeline as record_pipeline
+    from tracer.planning import plan_frames as plan_frames
     from tracer.recorder import record as record
     from tracer.shapes import Dim as Dim
     from tracer.shapes import TensorSpec as TensorSpec
+    from tracer.whole import trace_pipeline as trace_pipeline
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "trace": "api", "record": "recorder", "Trace": "calls", "Call": "calls", "Dim": "shapes",
+    "trace": "api", "trace_pipeline": "whole", "record": "recorder", "record_pipeline": "pipelines",
+    "plan_frames": "planning", "annotate_by_code": "generic", "Trace": "calls", "Call": "calls", "Dim": "shapes",
     "TensorSpec": "shapes", "Formula": "formula", "TracerError": "errors",
 }  # fmt: skip
 
-__all__ = ["Call", "Dim", "Formula", "TensorSpec", "Trace", "TracerError", "record", "trace"]
+__all__ = [
+    "Call", "Dim", "Formula", "TensorSpec", "Trace", "TracerError", "annotate_by_code", "plan_frames", "record", "record_pipeline",
+    "trace", "trace_pipeline",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,8 @@ from typing import Any
 
 from tracer.families._cogvideox_notes import notes
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
+from tracer.frame_steps import DecodeInPairs, Encode, Fill, Vae
+from tracer.frames import FrameRule
 
 _1_0 = Request(batch=2, frames=49, height=480, width=720, text_tokens=226)
 _1_5 = Request(batch=2, frames=81, height=768, width=1360, text_tokens=226)
@@ -256,4 +258,13 @@ FAMILY = Family(
     depths=("num_layers",),
     notes=notes,
     adapt=_adapt,
+    frames=FrameRule(
+        Vae(COMPRESSION, COMPRESSION_T, 16),
+        steps=(
+            Encode("pipelines/cogvideo/pipeline_cogvideox.py: prepare_latents"),
+            Fill("pipelines/cogvideo/pipeline_cogvideox.py: __call__"),
+            DecodeInPairs("models/autoencoders/autoencoder_kl_cogvideox.py: _decode"),
+        ),
+        rope="use_rotary_positional_embeddings",
+    ),
 )

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from tracer.families._hunyuanvideo_notes import notes
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, nearest
+from tracer.frame_steps import Decode, Drop, Encode, Vae
+from tracer.frames import FrameRule
 
 
 def _request(text_tokens: int) -> Request:
@@ -76,7 +78,7 @@ def _inputs(config: Config) -> list[Input]:
         Input("hidden_states", "B C F H W"),
         Input("timestep", "B", "float32"),
         Input("encoder_hidden_states", "B L text_dim"),
-        Input("encoder_attention_mask", "B L", ones=True),
+        Input("encoder_attention_mask", "B L", fill="ones"),
         Input("pooled_projections", "B pooled"),
     ]
     if config["guidance_embeds"]:
@@ -145,4 +147,16 @@ FAMILY = Family(
     constraints=_constraints,
     depths=("num_layers", "num_single_layers", "num_refiner_layers"),
     notes=notes,
+    frames=FrameRule(
+        Vae(COMPRESSION, COMPRESSION_T, 16),
+        steps=(
+            Encode("pipelines/hunyuan_video/pipeline_hunyuan_video.py: prepare_latents"),
+            Decode("models/autoencoders/autoencoder_kl_hunyuan_video.py: _decode"),
+            Drop(
+                "pipelines/hunyuan_video/pipeline_hunyuan_video_image2video.py: __call__",
+                4,
+                when=("image_condition_type", "latent_concat"),
+            ),
+        ),
+    ),
 )

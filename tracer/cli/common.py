@@ -1,0 +1,165 @@
+"""What every command does alike: refuse in one sentence, know its width, write files whole, leave quietly."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tracer.errors import BadRequest, TracerError, Unwritable
+
+LARGEST = 1_000_000
+"""Of one size of a request; far beyond any video, and far below what torch cannot count."""
+FILE_WIDTH = 100
+PIPE_WIDTH = 120
+"""A pipe has no width of its own; at this one nothing of any checkpoint wraps."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence and leaves with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """One line on stderr, exit code 2."""
+        end = "" if message.endswith((".", "?")) else "."
+        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}{end}\n")
+
+    def refuse(self, given: str) -> NoReturn:
+        """Leave over a word that no option or place takes."""
+        options = [o for a in self._actions for o in a.option_strings]
+        near = difflib.get_close_matches(given.partition("=")[0], options, n=1)
+        if given.startswith("-"):
+            hint = f"did you mean {near[0]}?" if near else f"{self.prog} --help lists them all."
+            self.error(f"no option is called '{given}': {hint}")
+        self.error(f"one MODEL at a time, '{given}' is one too many.")
+
+
+def whole(text: str) -> int:
+    """A whole number, as argparse's `type`."""
+    try:
+        return int(text[:20])
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number, such as 49") from None
+
+
+def kind_of(*kinds: str) -> Callable[[str], str]:
+    """One of some formats, as argparse's `type`."""
+
+    def kind(text: str) -> str:
+        if text not in kinds:
+            raise argparse.ArgumentTypeError(f"'{text}' is no format; it is {' or '.join(kinds)}")
+        return text
+
+    return kind
+
+
+def run(prog: str, work: Callable[[], None], told: Callable[[TracerError], None] = lambda error: None) -> int:
+    """Do the work and return the exit code. Errors are one sentence on stderr; `told` may add to it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without · or × still gets its answer
+    try:
+        work()
+        sys.stdout.flush()
+    except TracerError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        told(error)
+        return 2
+    except BrokenPipeError:  # the reader has seen enough: `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk behind `>`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"{prog}: the output cannot be written: {error.strerror or error}.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def check_largest(asked: Mapping[str, int | None]) -> None:
+    """Raise BadRequest for a size beyond LARGEST; the names are those of the options."""
+    for name, value in asked.items():
+        if value is not None and value > LARGEST:
+            option = f"--{name.replace('_', '-')}"
+            raise BadRequest(f"{option} {value} is too large: sizes up to {LARGEST:,} can be traced.")
+
+
+def format_of(output: str | None, given: str | None, suffixes: Mapping[str, str]) -> str:
+    """The format that a file name or --format asks for; the first of `suffixes` where neither does.
+
+    Raises Unwritable where the two disagree or a file name says nothing.
+    """
+    if output is None:
+        return given or next(iter(suffixes.values()))
+    suffix = Path(output).suffix
+    if given is None and suffix not in suffixes:
+        names = " or ".join(suffixes)
+        raise Unwritable(f"'{output}' does not say which format: a name ends in {names}, or --format tells.")
+    if given is not None and suffixes.get(suffix, given) != given:
+        raise Unwritable(f"'{output}' and --format {given} are two formats; leave one of them out.")
+    return given or suffixes[suffix]
+
+
+def console() -> Any:
+    """A rich console on stdout: the terminal's width, or COLUMNS, or PIPE_WIDTH in a pipe."""
+    from rich.console import Console
+
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # run answers it; rich would leave with 1
+
+    out = Quiet(highlight=False)
+    if not out.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        out.width = PIPE_WIDTH
+    return out
+
+
+def status(words: str) -> Any:
+    """A context that says on stderr what is being done, where a person looks on."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(words)
+
+
+def writable(path: Path) -> None:
+    """Refuse an output that cannot be written before the work is done."""
+    if path.is_dir():
+        raise Unwritable(f"'{path}' is a folder; -o takes a file name.")
+    if not path.parent.is_dir():
+        raise Unwritable(f"'{path}' cannot be written: there is no folder '{path.parent}'.")
+
+
+def write(path: Path, text: str) -> None:
+    """Whole or not at all: to a temporary file beside it, then renamed. Devices and pipes are written to."""
+    import tempfile
+
+    data = text.encode("utf-8", "backslashreplace")
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        real = path.resolve()  # a link stays a link
+        with tempfile.NamedTemporaryFile("wb", dir=real.parent, prefix=f".{real.name[:40]}.", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                file.write(data)
+                file.close()
+                umask = os.umask(0)
+                os.umask(umask)
+                temporary.chmod(real.stat().st_mode & 0o777 if real.exists() else 0o666 & ~umask)
+                temporary.replace(real)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise Unwritable(f"'{path}' cannot be written: {error.strerror or error}.") from None
