@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pytest
 import torch
 from tiny_models import LAYERS, tiny
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -9,6 +10,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from tracer import api
 from tracer.build import build_model, full_config, model_class, ready
 from tracer.shapes import ZERO
+
+# Mochi turns autocast off for its angles, on the CPU in a way that torch warns of
+pytestmark = pytest.mark.filterwarnings("ignore:In CPU autocast")
 
 
 def traced(case, device="meta", dtype="float32"):
@@ -38,11 +42,13 @@ def copies(trace):
 def test_meta_is_a_real_run_call_for_call(case, monkeypatch):
     torch.manual_seed(0)
     meta, real = traced(case), traced(case, "cpu")
-    monkeypatch.setattr(api, "build_model", build_fake)
-    with FakeTensorMode():
-        fake = traced(case, "cpu")
-    assert shapes(meta) == shapes(real) == shapes(fake)
-    assert copies(real) == copies(fake)
+    assert shapes(meta) == shapes(real)
+    if not any(i.assume for i in case.family.inputs(case.config)):  # a fake tensor has no values to read
+        monkeypatch.setattr(api, "build_model", build_fake)
+        with FakeTensorMode():
+            fake = traced(case, "cpu")
+        assert shapes(real) == shapes(fake)
+        assert copies(real) == copies(fake)
     # the CPU's attention kernel may return another layout, in which putting heads together is a view
     moved = {a[1] for a, b in zip(copies(meta), copies(real), strict=True) if a != b}
     assert moved <= {"reshape", "flatten"}
@@ -68,4 +74,4 @@ def test_a_tiny_model_is_of_the_published_kind(case, seen):
     small = traced(case, dtype=case.checkpoint.dtype)
     full = full_config(case.family.model, case.checkpoint.config)
     assert all(config[d] == LAYERS < full[d] or config[d] == full[d] == LAYERS for d in case.family.depths)
-    assert [(c.kind, c.path, c.name) for c in small.walk()] == [(c.kind, c.path, c.name) for c in seen.walk()]
+    assert [(c.kind, c.pattern, c.name) for c in small.walk()] == [(c.kind, c.pattern, c.name) for c in seen.walk()]

@@ -20,9 +20,11 @@ def tiny(family, checkpoint):
     limited = {s: some[0] for s, some in family.limited(config).items() if some}
     values |= limited
     family.fit(values, real)
-    p, p_t = values.get("p", 1), values.get("p_t", 1)
+    p, p_t = values.get("p", 2), values.get("p_t", 1)  # where no letter says so, 2 will do
     grid = {"B": 2, "F": 3 * p_t, "H": 3 * p, "W": 4 * p, "L": 5}
     values |= {s: size for s, size in grid.items() if s not in limited}
+    if {"H", "W"} <= family.fixed(config).keys() and real["H"] == real["W"]:  # a square table stays one
+        values["W"] = values["H"]
     fields = config | dict.fromkeys(family.depths, LAYERS)
     for letter in letters:
         fields = with_fields(fields, letter, values[letter.symbol])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 from tracer.configs import misfit
 from tracer.errors import BadConfig, BadRequest
 from tracer.families.base import Input
-from tracer.known import Known
+from tracer.known import LARGEST, Known
 from tracer.notation import parse
 
 
@@ -124,6 +125,11 @@ def build_inputs(
         elif device != "meta":
             value = _filled(item.fill, sizes, kind, device)
         elif item.assume and known is not None:
+            if math.prod(sizes) > LARGEST:
+                shape = "×".join(map(str, sizes))
+                raise BadRequest(
+                    f"{item.name} would be {shape}, and the model reads its values: at most {LARGEST:,} can be given."
+                )
             value = known.declare(_filled(item.fill, sizes, kind, "cpu"))
         else:
             try:

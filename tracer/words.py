@@ -69,11 +69,12 @@ class Words:
 def pixels_of(trace: Trace) -> Pixels | None:
     """How the latents of this trace follow from the video it was made for; None where they do not."""
     r, v = trace.header.request, trace.values
-    if not {"frames", "height", "width"} <= r.keys() or not {"F", "H", "W"} <= v.keys():
+    if not {"frames", "height", "width"} <= r.keys() or not {"H", "W"} <= v.keys():
         return None
     time, space = trace.header.compression or (4, 8)
     pixels = Pixels(time=time, space=space, whole=v.get("p_t", 1), frames=r["frames"])
-    same = pixels.latents(r["frames"], r["height"], r["width"]) == {k: v[k] for k in "FHW"}
+    latents = pixels.latents(r["frames"], r["height"], r["width"])
+    same = all(v[k] == n for k, n in latents.items() if k != "F" or k in v)  # an image has no frames
     return pixels if same else None
 
 
@@ -82,13 +83,13 @@ def sizes_of(spec: TensorSpec) -> str:
     return " ".join(map(str, spec.sizes)) or "scalar"
 
 
-def counted(texts: Sequence[str]) -> tuple[str, ...]:
+def counted(texts: Sequence[str], most: int = MOST) -> tuple[str, ...]:
     """Equal neighbours as one: 'B D ×6'; a very long list ends in how many more there are."""
     out = []
     for text, group in groupby(texts):
         n = len(list(group))
         out.append(f"{text} ×{n}" if n > 1 else text)
-    return tuple(out) if len(out) <= MOST else (*out[: MOST - 1], f"… {len(out) - MOST + 1} more")
+    return tuple(out) if len(out) <= most else (*out[: most - 1], f"… {len(out) - most + 1} more")
 
 
 def label_of(call: Call, words: Words) -> str:
@@ -96,8 +97,9 @@ def label_of(call: Call, words: Words) -> str:
     times = f" ×{call.repeat}" if call.repeat > 1 else ""
     if call.kind == "module":
         last = call.path.rpartition(".")[2]
-        if call.repeat > 1 and last.isdigit():
-            last = f"{call.path.split('.')[-2]}.*" if "." in call.path else "*"
+        if last.isdigit():  # a block of a list: with the list's name
+            number = "*" if call.repeat > 1 else last
+            last = f"{call.path.split('.')[-2]}.{number}" if "." in call.path else number
         return clean(f"{last} {call.name}".strip()) + times
     text = f"{call.name}()" if call.kind == "function" else _operation(call, words)
     names = [n for n in call.outputs if not n[:1].isdigit()]

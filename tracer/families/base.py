@@ -47,10 +47,10 @@ class Letter:
 class Input:
     """One argument of the forward: its axes as formulas, and its dtype ('model' for the run's own).
 
-    Arguments named `x.0`, `x.1` are handed over as a tuple, `x.0.1` as one of tuples. fill: what a real tensor holds: 'noise', 'ones', 'zeros'
-    or 'count' (0, 1, 2, ... along the last axis); 'number' hands over one whole number instead of a tensor.
-    assume: for models that read this argument, what is taken for granted, in words; a run without weights then knows
-    its values too.
+    Arguments named `x.0`, `x.1` are handed over as a tuple, `x.0.1` as one of tuples. fill: what a real tensor
+    holds: 'noise', 'ones', 'zeros' or 'count' (0, 1, 2, ... along the last axis); 'number' hands over one whole
+    number instead of a tensor. assume: for models that read this argument, what is taken for granted, in words; a
+    run without weights then knows its values too.
     """
 
     name: str
@@ -143,11 +143,12 @@ class Family:
     letters, inputs, constraints, fixed, notes: data that depend on the config. sizes: values of B, F, H, W, L.
     check: what is wrong with a request. adapt: the default request of a config that fixes some of its sizes.
     probe_config: fields that must follow the probed sizes, so that a probe takes the path of the real run.
-    limited: letters that only some values work for, and those values, three of which are probed; any other value of the
-    run itself, or none given, means that one alone. fit: makes the letters of a probe agree with each other, as they do in
-    the real run. sums: formulas of sizes with many parts, which are tried before any search. short: abbreviations of the legend. depths: fields that count equal blocks.
-    compression: of the VAE, frames and rows or columns of pixels to one latent. video: whether it has frames at all.
-    frames: what its pipeline makes of a frame count. notes: None where the default notes serve.
+    limited: letters that only some values work for, and those values, three of which are probed; any other value of
+    the run itself, or none given, means that one alone. fit: makes the letters of a probe agree with each other, as
+    they do in the real run. sums: formulas of sizes with many parts, which are tried before any search. short:
+    abbreviations of the legend. depths: fields that count equal blocks. compression: of the VAE, frames and rows or
+    columns of pixels to one latent. video: whether it has frames at all. frames: what its pipeline makes of a frame
+    count. notes: None where the default notes serve.
     """
 
     name: str

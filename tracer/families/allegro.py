@@ -1,0 +1,137 @@
+"""Allegro (Rhymes), as diffusers runs it: text to video.
+
+Features of the architecture:
+- latents (B, C, F, H, W); frames join the batch and a 2-D convolution cuts squares of 2×2
+- one stream of video; the text enters through cross-attention only
+- one timestep embedding gives six vectors for all blocks; each block adds a small table of its own
+- rotary angles: tables for frame, row and column, a third of a head each, made by the pipeline, looked up by position
+
+Sources: diffusers' models/transformers/transformer_allegro.py and pipelines/allegro; the published config as it stands
+in the authors' own modelling file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
+from tracer.frame_steps import Crop, DecodeInTiles, EncodeByParity, Vae
+from tracer.frames import FrameRule
+
+CHECKPOINTS = (
+    Checkpoint(
+        "allegro", "rhymes-ai/Allegro", {}, Request(2, 88, 720, 1280, 512), 2_771_907_856, "bfloat16",
+        "the class's defaults, which are its config.json as the authors' modelling file quotes it; AllegroPipeline",
+        "verified",
+    ),
+)  # fmt: skip
+
+COMPRESSION_T, COMPRESSION = 4, 8  # of the VAE: frames, and rows or columns
+
+
+def _letters(config: Config) -> list[Letter]:
+    return [
+        Letter("p", "patch_size", "patch_size", "rows and columns of a patch", number=True),
+        Letter("p_t", "patch_size_t", "patch_size_t", "frames of a patch, when tokens become latents", number=True),
+        Letter("h", "heads", "num_attention_heads", "attention heads"),
+        Letter("d", "head_dim", "attention_head_dim", "width of a head", 6),
+        Letter("C", "channels", "in_channels", "latent channels that go in"),
+        Letter("C_out", "out_channels", "out_channels", "latent channels that come out"),
+        Letter("text_dim", "text_dim", "caption_channels", "width of the text encoder", number=True),
+    ]
+
+
+def _inputs(config: Config) -> list[Input]:
+    tables = [
+        Input(f"image_rotary_emb.0.{i}.{j}", f"{axis} d/3", "float32")
+        for i, axis in enumerate(("F", "H/p", "W/p"))
+        for j in (0, 1)
+    ]
+    places = [Input(f"image_rotary_emb.1.{i}", "1 F*(H/p)*(W/p)", "int64", fill="zeros") for i in range(3)]
+    return [
+        Input("hidden_states", "B C F H W"),
+        Input("encoder_hidden_states", "B L text_dim"),
+        Input("encoder_attention_mask", "B L", "int64", fill="ones"),
+        Input("timestep", "B", "float32"),
+        *tables,
+        *places,
+    ]
+
+
+def latent_frames(frames: int) -> int:
+    """Latent frames the pipeline makes: N/4 rounded up, one more for odd N."""
+    return -(-frames // COMPRESSION_T) if frames % 2 == 0 else -(-(frames - 1) // COMPRESSION_T) + 1
+
+
+def _sizes(config: Config, r: Request) -> dict[str, int]:
+    return {
+        "B": r.batch, "F": latent_frames(r.frames), "H": r.height // COMPRESSION, "W": r.width // COMPRESSION,
+        "L": r.text_tokens,
+    }  # fmt: skip
+
+
+def _check(config: Config, r: Request) -> Findings:
+    found = Findings()
+    step = COMPRESSION * config["patch_size"]
+    for name, value in (("height", r.height), ("width", r.width)):
+        if value % COMPRESSION:
+            found.errors.append(
+                f"--{name} {value} is rejected by the pipeline: it must be divisible by {COMPRESSION}, and by {step} "
+                f"to be cut into patches; use {nearest(value, step)}."
+            )
+        elif value % step:
+            found.errors.append(
+                f"--{name} {value} passes the pipeline's check, but cannot be cut into whole patches: it must be "
+                f"divisible by {step}; use {nearest(value, step)}."
+            )
+    return found
+
+
+def _constraints(config: Config) -> list[str]:
+    p = config["patch_size"]
+    return [
+        f"H and W are multiples of {p} (patch_size): height and width of {COMPRESSION * p} pixels",
+        "d is a multiple of 6: frame, row and column turn a third of a head each, in pairs",
+    ]
+
+
+def _cross(config: Config, real: Sizes, point: Sizes) -> dict[str, int]:
+    """Cross-attention takes text that is as wide as the model."""
+    return {"cross_attention_dim": point["h"] * point["d"]}
+
+
+def _short(config: Config) -> Mapping[str, tuple[str, str, str]]:
+    return {
+        "S": ("tokens", "F*(H/p)*(W/p)", "video tokens"),
+        "D": ("hidden", "h*d", "width of the residual stream"),
+    }
+
+
+FAMILY = Family(
+    name="allegro",
+    title="Allegro",
+    model="AllegroTransformer3DModel",
+    summary="video attends to itself, then to the text; one modulation for all blocks",
+    checkpoints=CHECKPOINTS,
+    letters=_letters,
+    inputs=_inputs,
+    sizes=_sizes,
+    check=_check,
+    constraints=_constraints,
+    probe_config=_cross,
+    depths=("num_layers",),
+    short=_short,
+    compression=(COMPRESSION_T, COMPRESSION),
+    frames=FrameRule(
+        Vae(COMPRESSION, COMPRESSION_T, 4),
+        steps=(
+            EncodeByParity("pipelines/allegro/pipeline_allegro.py: prepare_latents"),
+            DecodeInTiles(
+                "models/autoencoders/autoencoder_kl_allegro.py: tiled_decode",
+                tile=(24, 320, 320),
+                stride=(16, 200, 240),
+            ),
+            Crop("pipelines/allegro/pipeline_allegro.py: __call__"),
+        ),
+    ),
+)
