@@ -176,3 +176,47 @@ def test_cpu_tensors_are_left_alone():
     with Known():
         assert torch.equal(x + 1, x.add(1))
         assert x.sum().item() == pytest.approx(float(sum(x.tolist())))
+
+
+PURE = {
+    "linear": lambda x: torch.nn.functional.linear(x, x[0]),
+    "norm": lambda x: torch.nn.functional.layer_norm(x, x.shape[-1:]),
+    "groups": lambda x: torch.nn.functional.group_norm(x, 2),
+    "cat": lambda x: torch.cat([x, x.half()], dim=-1),
+    "attention": lambda x: torch.nn.functional.scaled_dot_product_attention(x, x, x),
+    "strides": lambda x: x.transpose(1, 2) + 1,
+    "several": lambda x: torch.max(x, dim=0).values,
+    "number": lambda x: x * True,
+    "other number": lambda x: x.sum(1, keepdim=False),
+    "kept axis": lambda x: x.sum(1, keepdim=True),
+}
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_an_operation_seen_before_gives_the_same_again(name):
+    x = torch.empty(2, 4, 4, device="meta")
+    plain = PURE[name](x)
+    with Known():
+        first, again = PURE[name](x), PURE[name](x)
+    for found in (first, again):
+        assert (found.shape, found.stride(), found.dtype) == (plain.shape, plain.stride(), plain.dtype)
+    assert first.untyped_storage()._cdata != again.untyped_storage()._cdata
+
+
+def test_views_and_writes_are_never_taken_from_before():
+    x = torch.empty(2, 4, device="meta")
+    with Known():
+        for _ in range(2):
+            assert x.view(8).untyped_storage()._cdata == x.untyped_storage()._cdata
+            assert x.add_(1) is x
+            assert x.to(x.dtype) is x
+
+
+def test_a_number_among_unknown_values_is_let_pass():
+    with Known() as known:
+        x = torch.empty(4, 4, device="meta") @ torch.rand(4, 4).to("meta")
+        x = x + torch.nn.Parameter(torch.empty(4, device="meta"))
+        x[1, :2] = 0
+        assert known.value(x) is None
+        with pytest.raises(RecordingError):
+            x[1, 0].item()

@@ -120,7 +120,8 @@ class Known(TorchDispatchMode):
         _gather((args, kwargs), given)
         on_meta = any(t.is_meta for t in given) or str(kwargs.get("device")) == "meta"
         if not on_meta:
-            return func(*args, **kwargs)
+            with torch._C.DisableTorchFunction():  # what has no torch function of its own, as from_numpy, is no call
+                return func(*args, **kwargs)
         twins = [self.value(t) for t in given]
         if any(t is None for t in twins) or func.overloadpacket in _ANYTHING or _SEEDED in func.tags:
             return self._without(func, args, kwargs, given)
@@ -237,8 +238,8 @@ def _gather(value: Any, found: list[torch.Tensor]) -> None:
             _gather(part, found)
 
 
-_MADE = frozenset({torch.tensor, torch.as_tensor, torch.Tensor.new_tensor})
-_SHOWN = frozenset({torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.__format__})
+_MADE: frozenset[Any] = frozenset({torch.tensor, torch.as_tensor, torch.Tensor.new_tensor})
+_SHOWN: frozenset[Any] = frozenset((torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.__format__))
 
 
 class _Crossing(TorchFunctionMode):
