@@ -54,7 +54,7 @@ BEFORE_TORCH = [
     (["cogvidoex"], "did you mean cogvideox?"),
     (["cogvideox-5"], "did you mean cogvideox-5b?"),
     (["HunyuanVidio"], "did you mean hunyuanvideo?"),
-    (["wan", "--depth", "1"], "No model is called 'wan'"),
+    (["sora", "--depth", "1"], "No model is called 'sora'"),
     (["cogvideox", "--stage", "rop"], "No stage is called 'rop': did you mean rope?"),
     (["cogvideox", "--frame", "3"], "no option is called '--frame': did you mean --frames?"),
     (["cogvideox", "--xyz"], "no option is called '--xyz': trace-shapes --help lists them all."),
@@ -157,7 +157,7 @@ def test_a_stage_of_another_model(refused, monkeypatch, traces):
         ('{"_class_name": 3}', "is no diffusers config: it has no _class_name"),
         ('{"_class_name": ["CogVideoXPipeline"]}', "is no diffusers config: it has no _class_name"),
         ('{"_class_name": "CogVideoXPipeline"}', "is of a whole pipeline, a CogVideoXPipeline"),
-        ('{"_class_name": "WanTransformer3DModel"}', "is a WanTransformer3DModel, which is not known here; known are"),
+        ('{"_class_name": "CosmosTransformer3DModel"}', "is a CosmosTransformer3DModel, which is not known here"),
     ],
 )
 def test_files_that_are_no_config(refused, tmp_path, text, words):

@@ -31,8 +31,8 @@ _HOME = {
 }  # fmt: skip
 
 __all__ = [
-    "Call", "Dim", "Formula", "TensorSpec", "Trace", "TracerError", "annotate_by_code", "plan_frames", "record", "record_pipeline",
-    "trace", "trace_pipeline",
+    "Call", "Dim", "Formula", "TensorSpec", "Trace", "TracerError", "annotate_by_code", "plan_frames", "record",
+    "record_pipeline", "trace", "trace_pipeline",
 ]  # fmt: skip
 
 

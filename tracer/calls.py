@@ -154,6 +154,13 @@ class Call:
             and fnmatchcase(c.name, name)
         ]  # fmt: skip
 
+    def one(self, path: str = "*", name: str = "*", kind: Kind | None = None) -> Call:
+        """The only call at or below this one that matches; LookupError says how many there were."""
+        found = self.find(path, name, kind)
+        if len(found) != 1:
+            raise LookupError(f"{len(found)} calls match path '{path}', name '{name}', where one was expected")
+        return found[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
@@ -218,10 +225,7 @@ class Trace:
 
     def one(self, path: str = "*", name: str = "*", kind: Kind | None = None) -> Call:
         """The only call that matches; LookupError says how many there were."""
-        found = self.find(path, name, kind)
-        if len(found) != 1:
-            raise LookupError(f"{len(found)} calls match path '{path}', name '{name}', where one was expected")
-        return found[0]
+        return self.root.one(path, name, kind)
 
     @cached_property
     def values(self) -> dict[str, int]:

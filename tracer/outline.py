@@ -9,10 +9,10 @@ from typing import Literal
 
 from tracer.calls import Call, Source, Trace, require_stage
 from tracer.formula import Formula
-from tracer.notes import shown
+from tracer.notes import PIPELINE_STAGES, shown
 from tracer.overview import SETTINGS, is_pipeline, overview
 from tracer.shapes import TensorSpec
-from tracer.words import Words, amount, clean, counted, label_of, percent, sizes_of
+from tracer.words import MOST, Words, amount, clean, counted, label_of, percent, sizes_of
 
 Show = Literal["both", "numbers", "formulas"]
 
@@ -33,6 +33,9 @@ QUIET = frozenset(
     )
 )
 """Operations that move or cast and say little; `--ops` shows them."""
+
+DEEPEST = 3
+"""Dots in the path of a component's parts that a stage of a pipeline shows: `vae.decoder.up_blocks.0`."""
 
 SCREEN = 40
 """Rows of a call tree whose depth nobody asked for."""
@@ -111,7 +114,7 @@ def rows(trace: Trace, options: Options) -> list[Row]:
     words = Words(trace, pixels=options.pixels)
     if options.stage is not None:
         require_stage(trace, options.stage)
-        return _with_places(_with_lines(list(_stage_rows(trace, words, options.stage))))
+        return _with_places(_with_lines(list(_stage_rows(trace, words, options.stage, options.ops))))
     if options.walk(trace):
         return _with_stages(list(_walk_rows(trace, words, options.notes)))
     if options.plain and is_pipeline(trace):
@@ -134,15 +137,17 @@ def _few(row: Row, texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts if len(texts) <= 3 else (f"{texts[0]}, …",)
 
 
-def _row(trace: Trace, words: Words, call: Call, level: int, times: int, label: str, inputs: bool = False) -> Row:
+def _row(
+    trace: Trace, words: Words, call: Call, level: int, times: int, label: str, inputs: bool = False, most: int = MOST,
+) -> Row:  # fmt: skip
     total = trace.root.cost.flops.size
     share = call.cost.flops.size * times * call.repeat / total if total else 0.0
     results = shown(call)
-    shapes = counted([words.shape(s) for s in results])
-    sizes = counted([sizes_of(s) for s in results])
+    shapes = counted([words.shape(s) for s in results], most)
+    sizes = counted([sizes_of(s) for s in results], most)
     given = list(call.inputs.values())
     if inputs and call.outputs and {s.sizes for s in given} != {s.sizes for s in results}:
-        before = counted([words.shape(s) for s in given]), counted([sizes_of(s) for s in given])
+        before = counted([words.shape(s) for s in given], most), counted([sizes_of(s) for s in given], most)
         shapes, sizes = (
             (*old, *(f"→ {text}" for text in new)) for old, new in zip(before, (shapes, sizes), strict=True)
         )
@@ -197,9 +202,13 @@ def _tree_rows(trace: Trace, words: Words, depth: float, ops: bool) -> Iterator[
     yield from visit(trace.root, 0, 1, trace.header.error is not None)
 
 
-def _stage_rows(trace: Trace, words: Words, stage: str) -> Iterator[Row]:
+def _stage_rows(trace: Trace, words: Words, stage: str, ops: bool) -> Iterator[Row]:
+    parts = stage in PIPELINE_STAGES and not ops  # a whole encoder or decoder: its parts, not every operation in them
+
+    most = 2 if parts else MOST  # a decoder's caches are dozens
+
     def inside(call: Call, level: int, times: int) -> Iterator[Row]:
-        yield _row(trace, words, call, level, times, label_of(call, words), inputs=True)
+        yield _row(trace, words, call, level, times, label_of(call, words), inputs=True, most=most)
         for child in call.children:
             if stage == "block":
                 if not _quiet(child, call):
@@ -212,7 +221,7 @@ def _stage_rows(trace: Trace, words: Words, stage: str) -> Iterator[Row]:
                         label_of(child, words),
                         inputs=True,
                     )
-            elif child.stage in (None, stage):
+            elif child.stage in (None, stage) and not (parts and _deep(child)):
                 yield from inside(child, level + 1, times * call.repeat)
 
     def visit(call: Call, times: int) -> Iterator[Row]:
@@ -223,6 +232,13 @@ def _stage_rows(trace: Trace, words: Words, stage: str) -> Iterator[Row]:
             yield from visit(child, times * call.repeat)
 
     yield from visit(trace.root, 1)
+
+
+def _deep(call: Call) -> bool:
+    """Whether a call is inside the blocks of a component, seen from the pipeline, or in a stand-in for one."""
+    if call.source is not None and call.source.file.startswith("tracer/"):
+        return True
+    return call.path.count(".") > (DEEPEST if call.kind == "module" else 0)
 
 
 def _with_lines(found: list[Row]) -> list[Row]:
@@ -285,15 +301,19 @@ def title(trace: Trace, options: Options | None = None) -> list[tuple[str, ...]]
     first = [h.checkpoint or "", h.model, f"{h.params:,} parameters" if h.params else ""]
     first += [f"{h.buffers:,} numbers in stored buffers" if h.buffers else ""]
     first += [f"diffusers {h.versions['diffusers']}" if h.family and "diffusers" in h.versions else ""]
-    video = [f"{k} {words.attr(v)}" for k, v in trace.root.attrs.items() if is_pipeline(trace) and k in SETTINGS]
+    said = (
+        ("num_frames", "video_length", "height", "width") if {"frames", "height", "width"} <= h.request.keys() else ()
+    )
+    settings = [k for k in trace.root.attrs if k in SETTINGS and k not in said] if is_pipeline(trace) else []
+    video = [f"{k} {words.attr(trace.root.attrs[k])}" for k in settings]
     model: list[str] = []
     if {"frames", "height", "width"} <= h.request.keys():
         n, height, width = (h.request[k] for k in ("frames", "height", "width"))
+        moves = "F" in trace.values
         if words.pixels:
-            video += [f"frames N = {n}", f"height = {height}", f"width = {width} pixels"]
+            video += [f"frames N = {n}"] * moves + [f"height = {height}", f"width = {width} pixels"]
         else:
-            frames = f"{n} frame{'s' * (n > 1)} of " if any(s.symbol == "F" for s in h.legend) else ""
-            video.append(f"{frames}{height}×{width} pixels")
+            video.append(f"{n} frame{'s' * (n > 1)} of " * moves + f"{height}×{width} pixels")
     for s in sorted(h.legend, key=lambda s: s.formula is None):
         if s.number:
             continue
@@ -308,9 +328,9 @@ def title(trace: Trace, options: Options | None = None) -> list[tuple[str, ...]]
 
 
 def growth(trace: Trace, letter: str, factor: int = 2) -> float | None:
-    """How many times the FLOPs of the forward grow when a letter is multiplied; None without formulas."""
+    """How many times the FLOPs of the forward grow when a letter is multiplied; None without formulas, or where it is fixed."""
     formula = trace.root.cost.flops.formula
-    if formula is None or letter not in trace.values:
+    if formula is None or not any(s.symbol == letter and not s.fixed for s in trace.header.legend):
         return None
     more = {**trace.values, letter: trace.values[letter] * factor}
     return formula.evaluate(more) / trace.root.cost.flops.size

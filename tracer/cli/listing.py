@@ -34,8 +34,9 @@ def _print_table(wide: bool) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     columns = {"checkpoint": "left", "parameters": "right", "frames": "right", "height×width": "right", "text": "right"}
     for heading, side in (columns | {"config": "left"} | ({"hub id": "left"} if wide else {})).items():
-        justify = "right" if side == "right" else "left"
-        table.add_column(heading, justify=justify, no_wrap=heading != "hub id", overflow="fold")
+        table.add_column(
+            heading, justify="right" if side == "right" else "left", no_wrap=heading != "hub id", overflow="fold"
+        )
     for family in all_families():
         for i, c in enumerate(family.checkpoints):
             r = c.request
