@@ -301,13 +301,12 @@ def title(trace: Trace, options: Options | None = None) -> list[tuple[str, ...]]
     first = [h.checkpoint or "", h.model, f"{h.params:,} parameters" if h.params else ""]
     first += [f"{h.buffers:,} numbers in stored buffers" if h.buffers else ""]
     first += [f"diffusers {h.versions['diffusers']}" if h.family and "diffusers" in h.versions else ""]
-    said = (
-        ("num_frames", "video_length", "height", "width") if {"frames", "height", "width"} <= h.request.keys() else ()
-    )
+    sized = {"frames", "height", "width"} <= h.request.keys()
+    said = ("num_frames", "video_length", "height", "width") if sized else ()
     settings = [k for k in trace.root.attrs if k in SETTINGS and k not in said] if is_pipeline(trace) else []
     video = [f"{k} {words.attr(trace.root.attrs[k])}" for k in settings]
     model: list[str] = []
-    if {"frames", "height", "width"} <= h.request.keys():
+    if sized:
         n, height, width = (h.request[k] for k in ("frames", "height", "width"))
         moves = "F" in trace.values
         if words.pixels:
@@ -328,7 +327,7 @@ def title(trace: Trace, options: Options | None = None) -> list[tuple[str, ...]]
 
 
 def growth(trace: Trace, letter: str, factor: int = 2) -> float | None:
-    """How many times the FLOPs of the forward grow when a letter is multiplied; None without formulas, or where it is fixed."""
+    """How many times the FLOPs grow when a letter is multiplied; None without formulas, or where it is fixed."""
     formula = trace.root.cost.flops.formula
     if formula is None or not any(s.symbol == letter and not s.fixed for s in trace.header.legend):
         return None
