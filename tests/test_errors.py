@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import refusal
 
 from tracer import errors
 from tracer.cli.trace_shapes import main
@@ -19,22 +20,7 @@ HUNYUAN = "HunyuanVideoTransformer3DModel"
 def refused(capsys):
     """Runs the command line and returns the sentence it refuses with."""
 
-    def run(*argv):
-        try:
-            code = main([str(a) for a in argv])
-        except SystemExit as left:
-            code = left.code
-        out, err = capsys.readouterr()
-        assert code == 2, err
-        assert out == ""
-        assert err.startswith("trace-shapes: ")
-        assert "Traceback" not in err
-        first, *rest = err.splitlines()
-        assert first.endswith((".", "?"))
-        assert not rest or rest[:2] == ["", "Seen until there:"]
-        return first.removeprefix("trace-shapes: ")
-
-    return run
+    return lambda *argv: refusal(main, capsys, argv, "trace-shapes")
 
 
 @pytest.fixture

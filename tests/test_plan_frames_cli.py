@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from commands import answer, refusal
 
 import tracer
 from tracer.cli.plan_frames import main, parser
@@ -34,31 +35,14 @@ def ready(monkeypatch, traces):
 def said(capsys):
     """Runs the command line; returns stdout. Nothing may be on stderr."""
 
-    def answer(*argv):
-        assert main([str(a) for a in argv]) == 0
-        out, err = capsys.readouterr()
-        assert err == ""
-        return out
-
-    return answer
+    return lambda *argv: answer(main, capsys, argv)
 
 
 @pytest.fixture
 def refused(capsys):
     """Runs the command line and returns the one sentence it is refused with."""
 
-    def run(*argv):
-        try:
-            code = main([str(a) for a in argv])
-        except SystemExit as left:
-            code = left.code
-        out, err = capsys.readouterr()
-        assert (code, out) == (2, "")
-        assert err.count("\n") == 1
-        assert err.startswith("plan-frames: ")
-        return err
-
-    return run
+    return lambda *argv: refusal(main, capsys, argv, "plan-frames")
 
 
 # answers

@@ -111,6 +111,14 @@ class Row:
 
 def rows(trace: Trace, options: Options) -> list[Row]:
     """The rows of a view, top to bottom. Raises UnknownName for a stage that the trace does not have."""
+    found = _rows(trace, options)
+    if not is_pipeline(trace) or all(row.shapes == row.sizes for row in found):
+        return found
+    # only the transformer of a pipeline has formulas: what is the same twice is said once
+    return [replace(row, shapes=("",) * len(row.sizes)) if row.shapes == row.sizes else row for row in found]
+
+
+def _rows(trace: Trace, options: Options) -> list[Row]:
     words = Words(trace, pixels=options.pixels)
     if options.stage is not None:
         require_stage(trace, options.stage)

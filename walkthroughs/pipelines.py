@@ -73,7 +73,6 @@ assert decoded == 49 == cogvideox.root.output.sizes[1]
 # Two steps of fifty are in this trace. With all of them the transformer is nearly everything:
 
 # %%
-costs = cogvideox.stage_costs()
 steps = [c for c in cogvideox.root.children if c.kind == "step"]
 one = steps[0].cost.flops.size
 rest = cogvideox.root.cost.flops.size - sum(c.all_cost.flops.size for c in steps)

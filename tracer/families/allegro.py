@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
+from tracer.families._sizes import latents, refuse_parts
+from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
 from tracer.frame_steps import Crop, DecodeInTiles, EncodeByParity, Vae
 from tracer.frames import FrameRule
 
@@ -64,26 +65,13 @@ def latent_frames(frames: int) -> int:
 
 
 def _sizes(config: Config, r: Request) -> dict[str, int]:
-    return {
-        "B": r.batch, "F": latent_frames(r.frames), "H": r.height // COMPRESSION, "W": r.width // COMPRESSION,
-        "L": r.text_tokens,
-    }  # fmt: skip
+    return latents(r, latent_frames(r.frames), COMPRESSION)
 
 
 def _check(config: Config, r: Request) -> Findings:
     found = Findings()
     step = COMPRESSION * config["patch_size"]
-    for name, value in (("height", r.height), ("width", r.width)):
-        if value % COMPRESSION:
-            found.errors.append(
-                f"--{name} {value} is rejected by the pipeline: it must be divisible by {COMPRESSION}, and by {step} "
-                f"to be cut into patches; use {nearest(value, step)}."
-            )
-        elif value % step:
-            found.errors.append(
-                f"--{name} {value} passes the pipeline's check, but cannot be cut into whole patches: it must be "
-                f"divisible by {step}; use {nearest(value, step)}."
-            )
+    refuse_parts(found, r, COMPRESSION, step)
     return found
 
 

@@ -20,7 +20,9 @@ from __future__ import annotations
 
 from tracer.derive import largest_prime
 from tracer.families._framepack_notes import notes
-from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
+from tracer.families._hunyuan_letters import HEADS, MLP, OUT, POOLED, TEXT
+from tracer.families._sizes import latents, refuse_parts
+from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
 from tracer.frame_steps import Decode, Sections, Vae
 from tracer.frames import FrameRule
 
@@ -45,23 +47,13 @@ def _letters(config: Config) -> list[Letter]:
     return [
         Letter("P", "history", "", "history tokens, fine and coarse"),
         Letter("I", "image_tokens", "", "SigLIP tokens of the given picture"),
-        Letter("h", "heads", "num_attention_heads", "attention heads", multiple=2),
-        Letter(
-            "d",
-            "head_dim",
-            "attention_head_dim",
-            "width of a head: the rotary parts of the three axes",
-            total=("d_t", "d_y", "d_x"),
-        ),
-        Letter("d_t", "rope_frames", "rope_axes_dim.0", "numbers of a head that turn with the frame", 2, number=True),
-        Letter("d_y", "rope_rows", "rope_axes_dim.1", "numbers of a head that turn with the row", 2, number=True),
-        Letter("d_x", "rope_columns", "rope_axes_dim.2", "numbers of a head that turn with the column", 2, number=True),
+        *HEADS,
         Letter("C", "channels", "in_channels", "latent channels that go in"),
-        Letter("C_out", "out_channels", "out_channels", "latent channels that come out"),
-        Letter("text_dim", "text_dim", "text_embed_dim", "width of the text encoder", number=True),
-        Letter("pooled", "pooled", "pooled_projection_dim", "width of the pooled text", number=True),
+        OUT,
+        TEXT,
+        POOLED,
         Letter("image_dim", "image_dim", "image_proj_dim", "width of the picture's tokens", number=True),
-        Letter("mlp", "mlp_ratio", "mlp_ratio", "feed-forward width over D", number=True),
+        MLP,
         Letter("r_2", "rows_2x", "", "rows of patches of 4 latents, the last one filled up", number=True),
         Letter("c_2", "columns_2x", "", "columns of such patches", number=True),
         Letter("r_4", "rows_4x", "", "rows of patches of 8 latents, the last one filled up", number=True),
@@ -109,15 +101,8 @@ def history(rows: int, columns: int) -> dict[str, int]:
 
 def _sizes(config: Config, request: Request) -> dict[str, int]:
     step = COMPRESSION * PATCH
-    return {
-        "B": request.batch,
-        "F": WINDOW,
-        "H": request.height // COMPRESSION,
-        "W": request.width // COMPRESSION,
-        "L": request.text_tokens,
-        "I": IMAGE_TOKENS,
-        **history(request.height // step, request.width // step),
-    }
+    places = latents(request, WINDOW, COMPRESSION)
+    return {**places, "I": IMAGE_TOKENS, **history(request.height // step, request.width // step)}
 
 
 def _check(config: Config, r: Request) -> Findings:
@@ -128,12 +113,7 @@ def _check(config: Config, r: Request) -> Findings:
             f"whose finest patches are 1×{PATCH}×{PATCH} in the code; use {PATCH} and 1."
         )
     step = COMPRESSION * PATCH
-    for name, value in (("height", r.height), ("width", r.width)):
-        if value % step:
-            found.errors.append(
-                f"--{name} {value} is rejected by the pipeline: it must be divisible by {step}; "
-                f"use {nearest(value, step)}."
-            )
+    refuse_parts(found, r, step, step)
     count, most = windows(r.frames), (WINDOW - 1) * COMPRESSION_T + 1
     found.warnings.append(
         f"{r.frames} frames take {count} windows, as up to {count * most} do, and {returned(r.frames)} come out: "

@@ -19,6 +19,8 @@ from __future__ import annotations
 from typing import Any
 
 from tracer.families._gamecraft_notes import notes
+from tracer.families._hunyuan_letters import HEADS, MLP, OUT, POOLED, TEXT
+from tracer.families._sizes import latents
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
 from tracer.gamecraft_frames import frame_rule, latent_count
 
@@ -46,22 +48,12 @@ def _letters(config: Config) -> list[Letter]:
         Letter("p", "patch_size", "patch_size", "rows and columns of a patch", number=True),
         Letter("c", "pose_channels", "camera_in_channels", "numbers of a pose for each pixel", 2, number=True),
         Letter("r", "pose_square", "camera_down_coef", "rows and columns of pixels folded into one", 2, number=True),
-        Letter("h", "heads", "num_attention_heads", "attention heads", multiple=2),
-        Letter(
-            "d",
-            "head_dim",
-            "attention_head_dim",
-            "width of a head: the rotary parts of the three axes",
-            total=("d_t", "d_y", "d_x"),
-        ),
-        Letter("d_t", "rope_frames", "rope_axes_dim.0", "numbers of a head that turn with the frame", 2, number=True),
-        Letter("d_y", "rope_rows", "rope_axes_dim.1", "numbers of a head that turn with the row", 2, number=True),
-        Letter("d_x", "rope_columns", "rope_axes_dim.2", "numbers of a head that turn with the column", 2, number=True),
+        *HEADS,
         Letter("C", "channels", "in_channels", "channels that go in: latents, history, mask"),
-        Letter("C_out", "out_channels", "out_channels", "latent channels that come out"),
-        Letter("text_dim", "text_dim", "text_embed_dim", "width of the text encoder", number=True),
-        Letter("pooled", "pooled", "pooled_projection_dim", "width of the pooled text", number=True),
-        Letter("mlp", "mlp_ratio", "mlp_ratio", "feed-forward width over D", number=True),
+        OUT,
+        TEXT,
+        POOLED,
+        MLP,
     ]
 
 
@@ -82,13 +74,7 @@ def action_latents(config: Config) -> int:
 
 
 def _sizes(config: Config, request: Request) -> dict[str, int]:
-    return {
-        "B": request.batch,
-        "F": latent_count(request.frames),
-        "H": request.height // COMPRESSION,
-        "W": request.width // COMPRESSION,
-        "L": request.text_tokens,
-    }
+    return latents(request, latent_count(request.frames), COMPRESSION)
 
 
 def _check(config: Config, r: Request) -> Findings:

@@ -18,8 +18,10 @@ official conversion script; named at each checkpoint.
 
 from __future__ import annotations
 
+from tracer.families._hunyuan_letters import HEADS, MLP, OUT, POOLED, TEXT
 from tracer.families._hunyuanvideo_notes import notes
-from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, nearest
+from tracer.families._sizes import causal, latents, refuse_parts, say_lost
+from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request
 from tracer.frame_steps import Decode, Drop, Encode, Vae
 from tracer.frames import FrameRule
 
@@ -54,22 +56,12 @@ def _letters(config: Config) -> list[Letter]:
     return [
         Letter("p", "patch_size", "patch_size", "rows and columns of a patch", number=True),
         Letter("p_t", "patch_size_t", "patch_size_t", "frames of a patch", number=True),
-        Letter("h", "heads", "num_attention_heads", "attention heads", multiple=2),
-        Letter(
-            "d",
-            "head_dim",
-            "attention_head_dim",
-            "width of a head: the rotary parts of the three axes",
-            total=("d_t", "d_y", "d_x"),
-        ),
-        Letter("d_t", "rope_frames", "rope_axes_dim.0", "numbers of a head that turn with the frame", 2, number=True),
-        Letter("d_y", "rope_rows", "rope_axes_dim.1", "numbers of a head that turn with the row", 2, number=True),
-        Letter("d_x", "rope_columns", "rope_axes_dim.2", "numbers of a head that turn with the column", 2, number=True),
+        *HEADS,
         Letter("C", "channels", "in_channels", "latent channels that go in"),
-        Letter("C_out", "out_channels", "out_channels", "latent channels that come out"),
-        Letter("text_dim", "text_dim", "text_embed_dim", "width of the text encoder", number=True),
-        Letter("pooled", "pooled", "pooled_projection_dim", "width of the pooled text", number=True),
-        Letter("mlp", "mlp_ratio", "mlp_ratio", "feed-forward width over D", number=True),
+        OUT,
+        TEXT,
+        POOLED,
+        MLP,
     ]
 
 
@@ -87,36 +79,20 @@ def _inputs(config: Config) -> list[Input]:
 
 
 def _sizes(config: Config, request: Request) -> dict[str, int]:
-    return {
-        "B": request.batch,
-        "F": (request.frames - 1) // COMPRESSION_T + 1,
-        "H": request.height // COMPRESSION,
-        "W": request.width // COMPRESSION,
-        "L": request.text_tokens,
-    }
+    return latents(request, causal(request.frames, COMPRESSION_T), COMPRESSION)
 
 
 def _check(config: Config, r: Request) -> Findings:
     found = Findings()
     step = COMPRESSION * config["patch_size"]
-    for name, value in (("height", r.height), ("width", r.width)):
-        if value % step:
-            found.errors.append(
-                f"--{name} {value} is rejected by the pipeline: it must be divisible by {step}; "
-                f"use {nearest(value, step)}."
-            )
-    latents = (r.frames - 1) // COMPRESSION_T + 1
-    if latents % config["patch_size_t"]:
+    refuse_parts(found, r, step, step)
+    count = causal(r.frames, COMPRESSION_T)
+    if count % config["patch_size_t"]:
         found.errors.append(
-            f"--frames {r.frames} are {latents} latent frames, which temporal patches of "
+            f"--frames {r.frames} are {count} latent frames, which temporal patches of "
             f"{config['patch_size_t']} cannot cut whole."
         )
-    decoded = COMPRESSION_T * (latents - 1) + 1
-    if decoded != r.frames:
-        found.warnings.append(
-            f"{r.frames} frames are {latents} latent frames, and those decode to {decoded} frames; nothing in the "
-            f"pipeline says so. {decoded} and {decoded + COMPRESSION_T} frames come out as asked."
-        )
+    decoded = say_lost(found, r.frames, COMPRESSION_T)
     if config["image_condition_type"] == "latent_concat":
         found.warnings.append(
             f"this variant drops the first {COMPRESSION_T} decoded frames: "

@@ -17,7 +17,9 @@ conversion script convert_hunyuan_video1_5_to_diffusers.py, and the original con
 
 from __future__ import annotations
 
+from tracer.families._hunyuan_letters import HEADS, MLP, OUT, TEXT
 from tracer.families._hunyuanvideo15_notes import notes
+from tracer.families._sizes import causal, say_lost
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, nearest
 from tracer.frame_steps import Decode, Encode, Vae
 from tracer.frames import FrameRule
@@ -58,24 +60,14 @@ def has_image(config: Config) -> bool:
 def _letters(config: Config) -> list[Letter]:
     return [
         Letter("I", "image_tokens", "", "SigLIP tokens of the given picture"),
-        Letter("h", "heads", "num_attention_heads", "attention heads", multiple=2),
-        Letter(
-            "d",
-            "head_dim",
-            "attention_head_dim",
-            "width of a head: the rotary parts of the three axes",
-            total=("d_t", "d_y", "d_x"),
-        ),
-        Letter("d_t", "rope_frames", "rope_axes_dim.0", "numbers of a head that turn with the frame", 2, number=True),
-        Letter("d_y", "rope_rows", "rope_axes_dim.1", "numbers of a head that turn with the row", 2, number=True),
-        Letter("d_x", "rope_columns", "rope_axes_dim.2", "numbers of a head that turn with the column", 2, number=True),
+        *HEADS,
         Letter("C", "channels", "in_channels", "channels that go in: noise, picture, mask"),
-        Letter("C_out", "out_channels", "out_channels", "latent channels that come out"),
+        OUT,
         Letter("G", "glyph_tokens", "", "tokens of the text to be drawn, from ByT5"),
-        Letter("text_dim", "text_dim", "text_embed_dim", "width of the text encoder", number=True),
+        TEXT,
         Letter("glyph_dim", "glyph_dim", "text_embed_2_dim", "width of ByT5", number=True),
         Letter("image_dim", "image_dim", "image_embed_dim", "width of the picture's tokens", number=True),
-        Letter("mlp", "mlp_ratio", "mlp_ratio", "feed-forward width over D", number=True),
+        MLP,
     ]
 
 
@@ -136,7 +128,7 @@ def _sizes(config: Config, request: Request) -> dict[str, int]:
     height, width = pixels(config, request)
     return {
         "B": request.batch,
-        "F": (request.frames - 1) // COMPRESSION_T + 1,
+        "F": causal(request.frames, COMPRESSION_T),
         "H": height // COMPRESSION,
         "W": width // COMPRESSION,
         "L": request.text_tokens,
@@ -164,13 +156,7 @@ def _check(config: Config, r: Request) -> Findings:
             else f"{r.height}×{r.width} comes out as {height}×{width}: the pipeline drops what is over a multiple of "
             f"{COMPRESSION}, and nothing says so."
         )
-    latents = (r.frames - 1) // COMPRESSION_T + 1
-    decoded = COMPRESSION_T * (latents - 1) + 1
-    if decoded != r.frames:
-        found.warnings.append(
-            f"{r.frames} frames are {latents} latent frames, and those decode to {decoded} frames; nothing in the "
-            f"pipeline says so. {decoded} and {decoded + COMPRESSION_T} frames come out as asked."
-        )
+    say_lost(found, r.frames, COMPRESSION_T)
     return found
 
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
+from tracer.families._sizes import latents, refuse_parts
+from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
 
 CHECKPOINTS = (
     Checkpoint(
@@ -55,25 +56,13 @@ def _inputs(config: Config) -> list[Input]:
 
 
 def _sizes(config: Config, r: Request) -> dict[str, int]:
-    return {
-        "B": r.batch, "F": r.frames, "H": r.height // COMPRESSION, "W": r.width // COMPRESSION, "L": r.text_tokens,
-    }  # fmt: skip
+    return latents(r, r.frames, COMPRESSION)
 
 
 def _check(config: Config, r: Request) -> Findings:
     found = Findings()
     step, length = COMPRESSION * config["patch_size"], config["video_length"]
-    for name, value in (("height", r.height), ("width", r.width)):
-        if value % COMPRESSION:
-            found.errors.append(
-                f"--{name} {value} is rejected by the pipeline: it must be divisible by {COMPRESSION}, and by {step} "
-                f"to be cut into patches; use {nearest(value, step)}."
-            )
-        elif value % step:
-            found.errors.append(
-                f"--{name} {value} passes the pipeline's check, but cannot be cut into whole patches: it must be "
-                f"divisible by {step}; use {nearest(value, step)}."
-            )
+    refuse_parts(found, r, COMPRESSION, step)
     if r.frames not in (1, length):
         found.errors.append(
             f"--frames {r.frames} does not fit: the table of frames has {length} rows (video_length); use {length}, "

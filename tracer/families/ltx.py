@@ -18,7 +18,8 @@ from collections.abc import Mapping
 from itertools import product
 
 from tracer.families._primes import apart
-from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
+from tracer.families._sizes import causal, latents, refuse_parts, say_lost
+from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
 from tracer.frame_steps import Decode, Encode, Vae
 from tracer.frames import FrameRule
 
@@ -76,27 +77,13 @@ def _inputs(config: Config) -> list[Input]:
 
 
 def _sizes(config: Config, r: Request) -> dict[str, int]:
-    return {
-        "B": r.batch, "F": (r.frames - 1) // COMPRESSION_T + 1, "H": r.height // COMPRESSION,
-        "W": r.width // COMPRESSION, "L": r.text_tokens,
-    }  # fmt: skip
+    return latents(r, causal(r.frames, COMPRESSION_T), COMPRESSION)
 
 
 def _check(config: Config, r: Request) -> Findings:
     found = Findings()
-    for name, value in (("height", r.height), ("width", r.width)):
-        if value % COMPRESSION:
-            found.errors.append(
-                f"--{name} {value} is rejected by the pipeline: it must be divisible by {COMPRESSION}; "
-                f"use {nearest(value, COMPRESSION)}."
-            )
-    latents = (r.frames - 1) // COMPRESSION_T + 1
-    decoded = COMPRESSION_T * (latents - 1) + 1
-    if decoded != r.frames:
-        found.warnings.append(
-            f"{r.frames} frames are {latents} latent frames, and those decode to {decoded} frames; "
-            f"{decoded} and {decoded + COMPRESSION_T} frames come out as asked."
-        )
+    refuse_parts(found, r, COMPRESSION, COMPRESSION)
+    say_lost(found, r.frames, COMPRESSION_T)
     return found
 
 

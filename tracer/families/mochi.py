@@ -14,7 +14,8 @@ which builds the class with its defaults.
 
 from __future__ import annotations
 
-from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
+from tracer.families._sizes import causal, latents, refuse_parts, say_lost
+from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
 from tracer.frame_steps import Decode, Encode, Vae
 from tracer.frames import FrameRule
 
@@ -54,33 +55,14 @@ def _inputs(config: Config) -> list[Input]:
 
 
 def _sizes(config: Config, r: Request) -> dict[str, int]:
-    return {
-        "B": r.batch, "F": (r.frames - 1) // COMPRESSION_T + 1, "H": r.height // COMPRESSION,
-        "W": r.width // COMPRESSION, "L": r.text_tokens,
-    }  # fmt: skip
+    return latents(r, causal(r.frames, COMPRESSION_T), COMPRESSION)
 
 
 def _check(config: Config, r: Request) -> Findings:
     found = Findings()
     step = COMPRESSION * config["patch_size"]
-    for name, value in (("height", r.height), ("width", r.width)):
-        if value % COMPRESSION:
-            found.errors.append(
-                f"--{name} {value} is rejected by the pipeline: it must be divisible by {COMPRESSION}, and by {step} "
-                f"to be cut into patches; use {nearest(value, step)}."
-            )
-        elif value % step:
-            found.errors.append(
-                f"--{name} {value} passes the pipeline's check, but cannot be cut into whole patches: it must be "
-                f"divisible by {step}; use {nearest(value, step)}."
-            )
-    latents = (r.frames - 1) // COMPRESSION_T + 1
-    decoded = COMPRESSION_T * (latents - 1) + 1
-    if decoded != r.frames:
-        found.warnings.append(
-            f"{r.frames} frames are {latents} latent frames, and those decode to {decoded} frames; "
-            f"{decoded} and {decoded + COMPRESSION_T} frames come out as asked."
-        )
+    refuse_parts(found, r, COMPRESSION, step)
+    say_lost(found, r.frames, COMPRESSION_T)
     return found
 
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tracer.families._primes import apart
-from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
+from tracer.families._sizes import latents, refuse_parts
+from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
 
 _REQUEST = Request(batch=2, frames=1, height=1024, width=1024, text_tokens=333)
 
@@ -70,23 +71,16 @@ def _inputs(config: Config) -> list[Input]:
 def _sizes(config: Config, r: Request) -> dict[str, int]:
     p, table = config["patch_size"], config["pos_embed_max_size"]
     rows, columns = r.height // COMPRESSION, r.width // COMPRESSION
-    return {
-        "B": r.batch, "F": 1, "H": rows, "W": columns, "L": r.text_tokens,
-        "top": (table - rows // p) // 2, "left": (table - columns // p) // 2,
-    }  # fmt: skip
+    return latents(r, 1, COMPRESSION) | {"top": (table - rows // p) // 2, "left": (table - columns // p) // 2}
 
 
 def _check(config: Config, r: Request) -> Findings:
     found = Findings()
     step = COMPRESSION * config["patch_size"]
     most = step * config["pos_embed_max_size"]
+    refuse_parts(found, r, step, step, most)
     for name, value in (("height", r.height), ("width", r.width)):
-        if value % step:
-            found.errors.append(
-                f"--{name} {value} is rejected by the pipeline: it must be divisible by {step}; "
-                f"use {nearest(value, step, most)}."
-            )
-        elif value > most:
+        if value > most and not value % step:
             found.errors.append(
                 f"--{name} {value} is beyond the position table of this checkpoint, which has "
                 f"{config['pos_embed_max_size']} rows and columns (pos_embed_max_size); use at most {most}."

@@ -34,6 +34,7 @@ INDENTS.tracer th{color:var(--soft)}
 .tracer .block td{font-weight:700}
 .tracer td.shape{color:var(--shape)}
 .tracer td.share{color:var(--share);text-align:right}
+.tracer td.wide{white-space:normal;min-width:17em;overflow-wrap:anywhere}
 .tracer summary{cursor:pointer}
 .tracer details p{max-width:46em;min-width:22em;padding:.1em 0 .4em 1em}
 """.replace("INDENTS", "".join(f".tracer td.in{i}{{padding-left:{1.2 * i:.1f}em}}\n" for i in range(1, 13)))
@@ -81,7 +82,8 @@ def _table(trace: Trace, found: list[Row], options: Options) -> str:
         if walk:
             about = f' title="{escape(STAGES[row.stage], quote=True)}"' if row.stage in STAGES else ""
             out.append(f'<th class="stage" scope="row"{about}>{escape(row.stage)}</th>')
-        indent = f' class="in{min(row.level, 12)}"' if row.level else ""
+        kinds = [f"in{min(row.level, 12)}"] * bool(row.level) + ["wide"] * (not walk)
+        indent = f' class="{" ".join(kinds)}"' if kinds else ""
         out.append(f"<td{indent}>{label}</td>")
         out += [f'<td class="shape">{"<br>".join(map(escape, row.shapes))}</td>'] * formulas
         out += [f"<td>{'<br>'.join(map(escape, row.sizes))}</td>"] * numbers

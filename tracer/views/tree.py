@@ -203,7 +203,7 @@ def _table(trace: Trace, found: list[Row], options: Options, width: int) -> list
 def _roomier(columns: list[_Column], widths: list[int], width: int) -> list[list[int]]:
     """Other widths to try: with room for two results on one line, taken from where the next column has most."""
     wanted = [
-        max([w, *(sum(map(cell_len, t[:2])) + 3 for t in c.texts if len(t) > 1 and t[-1][0] != "→")]) if c.joint else w
+        max([w, *(sum(map(cell_len, t[:2])) + 3 for t in c.texts if len(t) > 1 and t[-1][:1] != "→")]) if c.joint else w
         for c, w in zip(columns, widths, strict=True)
     ]
     missing = sum(wanted) + len(GAP) * (len(columns) - 1) - width
@@ -224,9 +224,10 @@ def _packed(columns: list[_Column], widths: list[int]) -> list[_Column]:
     for tensors in zip(*(c.texts for c in columns if c.joint), strict=True):
         lines: list[tuple[str, ...]] = []
         for tensor in zip(*tensors, strict=True):
-            joined = tuple(f"{old} | {new}" for old, new in zip(lines[-1], tensor, strict=True)) if lines else ()
+            pairs = zip(lines[-1], tensor, strict=True) if lines else ()
+            joined = tuple(f"{old} | {new}" if old or new else "" for old, new in pairs)
             fits = joined and all(cell_len(t) <= w for t, w in zip(joined, limits, strict=True))
-            if fits and not any(text[0] in "→…" for text in (*tensor, *lines[-1])):
+            if fits and not any(text.startswith(("→", "…")) for text in (*tensor, *lines[-1])):
                 lines[-1] = joined
             else:
                 lines.append(tensor)
