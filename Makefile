@@ -34,7 +34,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev ## the tests that need no browser
-	$(QUIET_ENV) $(BIN)/python -m pytest -n 2 -m "not browser" tests
+	$(QUIET_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not browser" tests
 
 lessons: $(VENV)/.installed-dev ## run the notebooks and compare every output
 	$(KERNEL_ENV) $(BIN)/python -m pytest --nbval --nbval-current-env \

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tracing import TRACES
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are far slower on two threads than on one
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -40,14 +41,14 @@ CASES = [
 ]
 
 
-class Traces(dict):
-    """The default trace of each checkpoint, made when it is first asked for."""
-
-    def __missing__(self, name):
-        import tracer
-
-        self[name] = tracer.trace(name)
-        return self[name]
+def pytest_collection_modifyitems(items):
+    """Tests of one checkpoint go to one worker, so that each is traced once: `--dist loadgroup`."""
+    known = {c.values[0].name for c in CASES}
+    for item in items:
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        names = [v if isinstance(v, str) else getattr(v, "name", None) for v in values]
+        for name in [n for n in names if n in known][-1:]:  # a family may have the name of its first checkpoint
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
 def pytest_addoption(parser):
@@ -63,7 +64,7 @@ def case(request):
 @pytest.fixture(scope="session")
 def traces():
     """Default traces by the checkpoint's name."""
-    return Traces()
+    return TRACES
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,13 @@
 """The central promise: a formula of the default trace gives what any other run has, for every number of every call."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tracing import TRACES
 
 from tracer import families, trace
 from tracer.api import letters_of, make_request
@@ -20,12 +20,6 @@ from tracer.shapes import Dim
 
 EVERY = [(f, c) for f in families.all_families() for c in f.checkpoints]
 IDS = [c.name for _, c in EVERY]
-
-
-@functools.cache
-def default(name: str) -> Trace:
-    """The trace with formulas; one for all tests."""
-    return trace(name)
 
 
 def numbers(call: Call) -> dict[str, Dim]:
@@ -112,7 +106,7 @@ def holds(family: Family, checkpoint: Checkpoint, asked: Mapping[str, int], chan
     pinned = family.limited(config) != family.limited(full_config(family.model, checkpoint.config))
     how.setdefault("may_stray", bool(family.fixed(config)) or pinned)
     how.setdefault("count_bytes", family.notes is not None)  # the other families join axes of which one is often 1
-    found = disagreements(default(checkpoint.name), fresh, values, **how)
+    found = disagreements(TRACES[checkpoint.name], fresh, values, **how)
     assert not found, "\n".join(found[:10])
 
 
@@ -227,6 +221,9 @@ CHANGES = [
 @pytest.mark.parametrize(("family", "checkpoint", "place", "changes"), CHANGES)
 def test_every_size_that_a_config_field_moves_has_it_in_its_formula(family, checkpoint, place, changes):
     # what a field moves and no formula says would be a literal number, wrong for the next config
+    stuck = family.fixed(full_config(family.model, checkpoint.config)).get(place)
+    if stuck:
+        pytest.skip(f"its number stands in the formulas, and the header says so: {stuck}"[:150])
     asked = free(family, checkpoint, {"frames": 29, "height": 192, "width": 192})
     try:
         holds(family, checkpoint, asked, changes)
@@ -254,7 +251,7 @@ def test_formulas_hold_for_another_model_altogether(family, checkpoint):
 
 @pytest.mark.parametrize(("family", "checkpoint"), EVERY, ids=IDS)
 def test_nothing_in_a_default_trace_is_unexplained(family, checkpoint):
-    known = default(checkpoint.name)
+    known = TRACES[checkpoint.name]
     letters = set(known.values) | set(family.depths)
     for call in known.walk():
         for place, dim in numbers(call).items():
@@ -269,7 +266,7 @@ def test_nothing_in_a_default_trace_is_unexplained(family, checkpoint):
 
 
 def test_a_wrong_formula_is_noticed():
-    known = default("cogvideox-2b")
+    known = TRACES["cogvideox-2b"]
     wrong = known.map(lambda c: dataclasses.replace(c, repeat_formula=None) if c.repeat > 1 else c)
     family, checkpoint = families.find("cogvideox-2b")
     config = full_config(family.model, {**checkpoint.config, "num_layers": 2})

@@ -367,6 +367,32 @@ def test_clips_too_short(chunk):
         gamecraft.frame_rule().of_chunk(chunk)
 
 
+# FramePack
+
+
+def test_a_plan_of_sections(ran):
+    found = ran("framepack", 91)
+    assert [line.text for line in found.lines] == [
+        "A section is 9 latent frames, which stand for 33 frames: 91 frames take 3 sections, and with the picture "
+        "9·3 + 1 = 28 latent frames, decoded section by section with blended overlaps.",
+        "28 latent frames decode to 4·(28 - 1) + 1 = 109 frames.",
+    ]
+
+
+def test_one_of_a_section_is_said_so(known):
+    rule, config, request = known("framepack")
+    said = run(rule.of_chunk(1), config, 1, request.height, request.width).lines[0].text
+    assert said.startswith("A section is 1 latent frame, which stands for 1 frame: 1 frame takes 1 section, and with")
+
+
+@pytest.mark.parametrize(("chunk", "nearest"), [(2, "1 or 5"), (32, "29 or 33"), (34, "33 or 37"), (36, "33 or 37")])
+def test_sections_of_no_whole_latent_frames(known, chunk, nearest):
+    rule = known("framepack")[0]
+    with pytest.raises(BadRequest, match=rf"--chunk {chunk} is not possible: .* 4k \+ 1 frames; use {nearest}\."):
+        rule.of_chunk(chunk)
+    assert [rule.of_chunk(int(n)).chunk for n in nearest.split(" or ")] == [int(n) for n in nearest.split(" or ")]
+
+
 def test_the_search_reaches_every_exact_count():
     """No rule's exact counts lie further apart than a search looks."""
     rule = gamecraft.frame_rule()

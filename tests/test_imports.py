@@ -19,7 +19,8 @@ HEAVY = ("torch", "diffusers", "transformers", "rich", "torchinfo", "sympy", "nu
 
 PLAIN = (
     "errors", "shapes", "calls", "notes", "formula", "notation", "outline", "words", "serial", "configs", "stages",
-    "overview", "frames", "frame_steps", "gamecraft_frames", "components", "graft", "generic", "blocks", "spots",
+    "overview", "frames", "frame_steps", "gamecraft_frames", "components", "graft", "shorten", "generic", "blocks",
+    "spots",
 )  # fmt: skip
 RECORDING = (
     "recorder", "nodes", "scopes", "sources", "assemble", "symbolic", "derive", "probing", "known", "pipelines",

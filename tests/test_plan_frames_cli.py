@@ -67,7 +67,7 @@ def test_the_default_is_the_published_count(ready, said):
 
 
 def test_where_no_count_is_exact(ready, said):
-    out = said("hunyuanvideo-i2v-33ch", 129)
+    out = " ".join(said("hunyuanvideo-i2v-33ch", 129).split())
     assert "125 returned, 4 fewer" in out
     assert "No count near 129 comes out as asked: ask 129 to get 125 or 133 to get 129." in out
     assert "With image_condition_type latent_concat the pipeline drops the first 4 decoded frames" in out
@@ -201,6 +201,7 @@ BEFORE_TORCH = [
     (["gamecraft", "--chunk", "0"], "--chunk 0 is not possible: it is a whole number from 1 on."),
     (["gamecraft", "--chunk", "3"], "--chunk 3 is not possible: a clip is two latent frames at least, 5 frames"),
     (["gamecraft", "--chunk", "2000000"], "--chunk 2000000 is too large"),
+    (["framepack", "--chunk", "34"], "which stand for 4k + 1 frames; use 33 or 37."),
     (["gamecraft", "--actions", "0"], "--actions 0 is not possible: it is a whole number from 1 on."),
     (["gamecraft", "--actions", "40000"], "N 1320000 is too large: up to 1,000,000 frames can be planned."),
     (["gamecraft", "33", "--actions", "2"], "N 33 and --actions 2 are two lengths; give one of them."),

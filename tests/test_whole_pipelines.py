@@ -1,5 +1,8 @@
 """Whole pipelines at their published size, without weights: their own __call__, from the prompt to the pixels."""
 
+import importlib
+from pathlib import Path
+
 import pytest
 
 import tracer
@@ -9,9 +12,10 @@ from tracer.cli.trace_shapes import main
 from tracer.components import Layout, Part
 from tracer.errors import BadRequest, ForwardFailed
 from tracer.families import _encoders as encoders
-from tracer.graft import graft, shortened
+from tracer.graft import graft
 from tracer.outline import Options
 from tracer.shapes import Dim, TensorSpec
+from tracer.shorten import shortened
 from tracer.standins import WORD, Tokenizer, prompt
 from tracer.views.tree import plain, renderable
 from tracer.whole import build_part, trace_pipeline
@@ -37,11 +41,14 @@ WHOLE = {
     "allegro": ((1, 88, 3, 720, 1280), 512, 1),
 }
 OTHERS = {
-    "wan2.1-t2v-14b", "wan2.1-i2v-14b-720p", "hunyuanvideo1.5-720p-t2v", "hunyuanvideo1.5-720p-i2v", "ltx-video-13b",
+    "wan2.1-t2v-14b", "wan2.1-i2v-14b-720p", "hunyuanvideo1.5-720p-t2v", "hunyuanvideo1.5-720p-i2v",
 }  # fmt: skip
 """Checkpoints that differ from one above in widths or pixels only."""
 
-KNOWN = [c.name for f in families.all_families() if families.has_pipeline(f) for c in f.checkpoints]
+KNOWN = [
+    c.name for f in families.all_families() if families.has_pipeline(f) for c in f.checkpoints
+    if c.name != "ltx-video-13b"  # of which only the transformer is known
+]  # fmt: skip
 PICTURES = ("cogvideox-5b-i2v", "cogvideox1.5-5b-i2v", "hunyuanvideo-i2v-33ch", "hunyuanvideo-i2v",
             "wan2.1-i2v-14b-480p", "framepack", "hunyuanvideo1.5-480p-i2v")  # fmt: skip
 
@@ -145,7 +152,7 @@ def test_the_head_says_what_ran(name, whole):
     params = sum(p.params for p in pipeline.parts.values() if isinstance(p, Part))
     assert whole.header.params == params + checkpoint.params
     assert whole.header.assumptions[0] == f"a prompt of {pipeline.prompt} tokens, as many as fit"
-    assert ("a picture of the video's size" in whole.header.assumptions) == (name in PICTURES)
+    assert len([a for a in whole.header.assumptions if a.startswith("a picture of ")]) == (name in PICTURES)
 
 
 def test_nothing_else_runs_between_the_steps(whole):
@@ -162,12 +169,13 @@ def test_parts_say_where_they_are_from():
 
 
 def test_sayings_are_of_calls_and_of_source_that_exist(name, whole):
-    import diffusers
-
     for saying in families.pipeline_of(*families.find(name)).sayings:
         assert [c for c in whole.walk() if c.remark is not None and c.remark.why == saying.why], saying.call
-        kind, module, owner = saying.because.split(":")
-        assert (kind, getattr(diffusers, owner).__module__.rpartition(".")[2]) == ("source", module)
+    for call in whole.walk():
+        if call.kind == "function" and call.remark is not None and not call.path.startswith("transformer"):
+            kind, module, function = call.remark.because.split(":")
+            assert kind == "source"
+            assert f"def {function.rpartition('.')[2]}(" in Path(importlib.import_module(module).__file__).read_text()
 
 
 # encoders

@@ -17,7 +17,9 @@ class Part:
     """A model, scheduler or guider: its class and the config fields that differ from the class's defaults.
 
     kind: a class of diffusers or transformers. params: what its parameters add up to, counted on the meta device;
-    0 where it has none. dtype: empty for the pipeline's own. source and confidence: as at a checkpoint.
+    0 where it has none. dtype: empty for the pipeline's own. source and confidence: as at a checkpoint. 'verified'
+    where the published config, or a copy saved from it unchanged, was seen whole; 'derived' where it follows from
+    converters or fine-tunes.
     """
 
     kind: str
@@ -55,11 +57,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Saying:
-    """Why a call between the models gives what it gives: the function's name, one to three sentences, the source."""
+    """Why a call between the models gives what it gives: the function's name, and one to three sentences."""
 
     call: str
     why: str
-    because: str
 
 
 Component = Part | Layout | Picture

@@ -69,7 +69,7 @@ class Vae:
         return (frames - 1) // self.temporal + 1
 
     def frames(self, latents: int) -> int:
-        """Frames a causal decoder makes of that many latent frames."""
+        """Frames that decode from that many latent frames."""
         return self.temporal * (latents - 1) + 1
 
 
@@ -243,16 +243,26 @@ class Sections:
         return self.vae.frames(self.window)
 
     def of_chunk(self, frames: int) -> Sections:
-        """The same with sections of another length."""
-        return replace(self, window=self.vae.latents(frames))
+        """The same with sections of another length. Raises BadRequest for one that whole latent frames do not make."""
+        window = self.vae.latents(frames)
+        whole = self.vae.frames(window)
+        if frames != whole:
+            t = self.vae.temporal
+            raise BadRequest(
+                f"--chunk {frames} is not possible: a section is whole latent frames, which stand for {t}k + 1 frames; "
+                f"use {whole} or {whole + t}."
+            )
+        return replace(self, window=window)
 
     def __call__(self, state: State) -> State:
         """The state with its sections."""
         runs = max(1, ceil(state.frames, self.chunk))
         latents = self.window * runs + 1
         text = (
-            f"A section is {self.window} latent frames, which stand for {self.chunk} frames: {state.frames} frames "
-            f"take {counted(runs, 'section')}, and with the picture {self.window}·{runs} + 1 = {latents} latent frames."
+            f"A section is {counted(self.window, 'latent frame')}, which {'stands' if self.window == 1 else 'stand'} "
+            f"for {counted(self.chunk, 'frame')}: {_is(state.frames, 'frame', 'take', 'takes')} "
+            f"{counted(runs, 'section')}, and with the picture {self.window}·{runs} + 1 = {latents} latent frames, "
+            "decoded section by section with blended overlaps."
         )
         return state.say(text, self.source, latents=latents, seen=self.window, runs=runs)
 
@@ -275,7 +285,7 @@ class Only:
 
 @dataclass(frozen=True)
 class Decode:
-    """A causal decoder: temporal·(L - 1) + 1 frames."""
+    """The first latent frame gives one frame, every other one temporal."""
 
     source: str
 

@@ -13,7 +13,7 @@ from tracer.errors import BadRequest
 from tracer.frame_steps import Chunked, Clip, Config, Line, State, Step, Vae, ceil, counted
 
 SEARCH = 256
-"""How far from N the nearest exact count is looked for; no rule's exact counts lie further apart."""
+"""How far from N the nearest exact count is looked for; two clips, where those are longer."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,15 @@ def patch_of(config: Config) -> tuple[int, int, int]:
     return int(frames), int(rows), int(columns)
 
 
-def run(rule: FrameRule, config: Config, frames: int, height: int, width: int) -> Plan:
-    """What N frames become, without a look at other N. Raises BadRequest for sizes below 1 or no whole patches."""
+def check_count(frames: int) -> None:
+    """Raise BadRequest for an N that is no whole number from 1 on."""
     if type(frames) is not int or frames < 1:  # True is an int, too
         raise BadRequest(f"N {frames} is not possible: it is a whole number from 1 on.")
+
+
+def run(rule: FrameRule, config: Config, frames: int, height: int, width: int) -> Plan:
+    """What N frames become, without a look at other N. Raises BadRequest for sizes below 1 or no whole patches."""
+    check_count(frames)
     p_t, *patch = patch_of(config)
     grid = []
     for name, value, side in zip(("height", "width"), (height, width), patch, strict=True):
@@ -148,13 +153,14 @@ def plan(rule: FrameRule, config: Config, frames: int, height: int, width: int) 
     def exact(n: int) -> bool:
         return run(rule, config, n, height, width).exact
 
+    reach = max(SEARCH, 2 * (rule.chunk or 0))
     found = run(rule, config, frames, height, width)
-    below = next((n for n in range(frames - 1, max(0, frames - 1 - SEARCH), -1) if exact(n)), None)
-    above = next((n for n in range(frames + 1, frames + 1 + SEARCH) if exact(n)), None)
+    below = next((n for n in range(frames - 1, max(0, frames - 1 - reach), -1) if exact(n)), None)
+    above = next((n for n in range(frames + 1, frames + 1 + reach) if exact(n)), None)
     if found.exact or below or above:
         return replace(found, below=below, above=above)
     made: dict[int, int] = {}
-    for n in range(max(1, frames - SEARCH), frames + SEARCH):
+    for n in range(max(1, frames - reach), frames + reach):
         other = run(rule, config, n, height, width)
         if other.frames and not other.blank:
             made.setdefault(other.frames, n)

@@ -298,7 +298,8 @@ class _Reader:
         if laid and laid[-1].mark is None:
             laid[-1].mark = Mark(
                 "patch-embed", f"{self.kind} tokens",
-                "Frames, rows and columns of patches, one after the other: an axis of tokens.",
+                ("Frames, rows" if self.kind == "video" else "Rows")
+                + " and columns of patches, one after the other: an axis of tokens.",
             )  # fmt: skip
 
     def _masks(self, kids: Iterable[Spot]) -> None:

@@ -87,7 +87,11 @@ class Known(TorchDispatchMode):
     def __enter__(self) -> Self:
         self._undo.enter_context(_autocast_on_meta())
         self._undo.enter_context(_Crossing(self))
-        super().__enter__()  # type: ignore[no-untyped-call]
+        try:
+            super().__enter__()  # type: ignore[no-untyped-call]
+        except BaseException:
+            self._undo.close()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -137,7 +141,7 @@ class Known(TorchDispatchMode):
             return tree_map(lambda x: self.declare(x) if isinstance(x, torch.Tensor) else x, real)
         result = func(*args, **kwargs)
         outputs = [x for x in tree_flatten(result)[0] if isinstance(x, torch.Tensor)]
-        if sum(t.numel() for t in outputs) > LARGEST:
+        if sum(t.numel() for t in outputs) > LARGEST and not any(True for _ in _written(func, args, kwargs)):
             return result
         real = func(*real_args, **real_kwargs)
         values = [x for x in tree_flatten(real)[0] if isinstance(x, torch.Tensor)]

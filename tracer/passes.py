@@ -223,7 +223,7 @@ class PassScopes(Scopes):
                         child.parent = parent
                 node.parent = None
                 continue
-            if "vae" in node.path:
+            if node.path.startswith("vae"):
                 node.attrs = [*node.attrs, *_window(node)]
             node.name = _title(node)
             self._equals.close(node)
@@ -269,7 +269,7 @@ def _title(node: Node) -> str:
         return DENOISING
     if _within(node, lambda c: isinstance(c, Node) and c.kind == "step" and c.name == DENOISING):
         return "section"
-    if "vae" in node.path:
+    if node.path.startswith("vae"):
         tiles = any(k in ("rows", "columns") for k, _ in node.attrs)
         return "tile" if tiles else "chunk"
     return "pass"

@@ -10,7 +10,7 @@ from tracer import families
 from tracer.configs import check_sizes
 from tracer.errors import BadRequest, TracerError
 from tracer.families.base import Checkpoint, Family, Request
-from tracer.frames import FrameRule, Plan, plan, to_json
+from tracer.frames import FrameRule, Plan, check_count, plan, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,8 +52,8 @@ def check(model: str, frames: int | None, actions: int | None, chunk: int | None
         raise BadRequest(f"{model} is an image model and has no frames to plan; trace-shapes {model} shows its shapes.")
     if family.frames is None:
         raise BadRequest(f"no frame rule is known for {model}; known are {', '.join(_known())}.")
-    if frames is not None and (type(frames) is not int or frames < 1):  # True is an int, too
-        raise BadRequest(f"N {frames} is not possible: it is a whole number from 1 on.")
+    if frames is not None:
+        check_count(frames)
     check_sizes({"chunk": chunk, "actions": actions})
     rule = family.frames
     if chunk is not None:

@@ -26,12 +26,11 @@ from tracer.components import Component, Layout, Picture, Pipeline, Saying, chec
 from tracer.configs import DTYPES, check_sizes
 from tracer.errors import BadConfig, BadRequest, ForwardFailed, RecordingError, TracerError, UnknownName
 from tracer.families.base import Checkpoint, Config, Family, Request
-from tracer.graft import graft, shortened
+from tracer.graft import graft
 from tracer.known import Known
 from tracer.pipelines import record_pipeline
+from tracer.shorten import shortened
 from tracer.standins import PictureProcessor, Tokenizer, prompt
-
-_FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError, RecordingError)
 
 
 def trace_pipeline(
@@ -71,10 +70,9 @@ def trace_pipeline(
         raise UnknownName("dtype", dtype, DTYPES)
     with _quiet():
         pipe = build_pipeline(pipeline, build_model(family.model, fields, dtype=dtype), dtype)
-        seen, first = _run(pipe, arguments(pipe, pipeline, request, batch, steps), family, fields)
-    seen = shortened(seen)
+        seen, first, granted = _run(pipe, arguments(pipe, pipeline, request, batch, steps), family, fields)
     inner = _inner(first, seen, family, checkpoint, request, dtype, fields, config, formulas)
-    return _joined(seen, inner, family, checkpoint, pipeline, request, findings.warnings, dtype)
+    return _joined(seen, inner, granted, family, checkpoint, pipeline, request, findings.warnings, dtype)
 
 
 # building
@@ -138,27 +136,32 @@ def arguments(pipe: Any, pipeline: Pipeline, request: Request, batch: int, steps
 # running
 
 
-def _run(pipe: Any, given: Mapping[str, Any], family: Family, config: Config) -> tuple[Trace, dict[str, Any]]:
-    """The recorded call, and the arguments that the transformer got first."""
+def _run(
+    pipe: Any, given: Mapping[str, Any], family: Family, config: Config
+) -> tuple[Trace, dict[str, Any], list[str]]:
+    """The recorded call, the arguments that the transformer got first, and what was taken for granted of them."""
     first: dict[str, Any] = {}
+    granted: dict[str, str] = {}
     known = Known()
     assumed = {item.name: item for item in family.inputs(config) if item.assume}
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
         if not first:
-            first.update(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
+            first.update(bound)
         with torch._C.DisableTorchFunction():  # no part of the run
             for name, item in assumed.items():
-                tensor = kwargs.get(name)
+                tensor = bound.get(name)
                 if isinstance(tensor, torch.Tensor) and known.value(tensor) is None:
                     known.assume(tensor, torch.full(tensor.shape, item.fill != "zeros", dtype=tensor.dtype))
+                    granted[name] = f"{name}: {item.assume}"
 
     handle = pipe.transformer.register_forward_pre_hook(before, with_kwargs=True)
     recording = record_pipeline(pipe)
     try:
         with torch.no_grad(), _tidy(pipe), known, recording:
             pipe(**given)
-    except _FAILURES as error:
+    except Exception as error:  # whatever a pipeline says to what it does not take
         try:
             partial = recording.trace
         except RecordingError:
@@ -166,7 +169,7 @@ def _run(pipe: Any, given: Mapping[str, Any], family: Family, config: Config) ->
         raise ForwardFailed(f"{type(pipe).__name__} {partial.header.error}: {first_line(error)}", partial) from error
     finally:
         handle.remove()
-    return recording.trace, first
+    return recording.trace, first, list(granted.values())
 
 
 @contextmanager
@@ -201,19 +204,19 @@ def _tidy(pipe: Any) -> Any:
 def _inner(
     first: Mapping[str, Any], seen: Trace, family: Family, checkpoint: Checkpoint, request: Request, dtype: str,
     config: Config, changes: Mapping[str, Any] | None, formulas: bool,
-) -> Trace | None:  # fmt: skip
-    """The trace of the transformer alone at the sizes that the pipeline gave it; None where it has none."""
+) -> Trace | str:  # fmt: skip
+    """The trace of the transformer alone at the sizes that the pipeline gave it, or why there is none."""
     video, sizes = seen.root.output, _given_sizes(first, family, config)
     if video is None or not {"B", "L"} <= sizes.keys():
-        return None
+        return "what the pipeline gave it has not the axes that are known."
     height, width = video.sizes[-2:]
     try:
         return api.trace(
             checkpoint.name, frames=request.frames, height=height, width=width, batch=sizes["B"],
             text_tokens=sizes["L"], dtype=dtype, config=changes, formulas=formulas,
         )  # fmt: skip
-    except TracerError:
-        return None
+    except TracerError as error:
+        return str(error)
 
 
 def _given_sizes(first: Mapping[str, Any], family: Family, config: Config) -> dict[str, int]:
@@ -229,13 +232,13 @@ def _given_sizes(first: Mapping[str, Any], family: Family, config: Config) -> di
 
 
 def _joined(
-    seen: Trace, inner: Trace | None, family: Family, checkpoint: Checkpoint, pipeline: Pipeline, request: Request,
-    remarks: list[str], dtype: str,
+    seen: Trace, inner: Trace | str, granted: list[str], family: Family, checkpoint: Checkpoint, pipeline: Pipeline,
+    request: Request, remarks: list[str], dtype: str,
 ) -> Trace:  # fmt: skip
     notes = list(remarks)
     header = seen.header
-    if inner is None:
-        notes.append("no formulas: the transformer alone does not run at the sizes that the pipeline gave it.")
+    if isinstance(inner, str):
+        notes.append(f"no formulas inside the transformer: {inner}")
     else:
         seen, missed = graft(seen, inner, "transformer")
         notes += [w for w in inner.header.warnings if w not in notes]
@@ -246,12 +249,12 @@ def _joined(
     asked = {k: v for k, v in request.as_dict().items() if k in ("frames", "height", "width")}
     assumed = [f"a prompt of {pipeline.prompt} tokens, as many as fit"]
     if pipeline.picture:
-        assumed.append("a picture of the video's size")
+        assumed.append(f"a picture of {request.height}×{request.width} pixels")
     header = dataclasses.replace(
         header, family=family.name, checkpoint=checkpoint.name, dtype=dtype, request={**header.request, **asked},
-        warnings=tuple(notes), assumptions=(*assumed, *header.assumptions),
+        warnings=tuple(notes), assumptions=(*assumed, *granted),
     )  # fmt: skip
-    return explained(dataclasses.replace(seen, header=header), pipeline.sayings)
+    return explained(shortened(dataclasses.replace(seen, header=header)), pipeline.sayings)
 
 
 def explained(trace: Trace, sayings: Sequence[Saying]) -> Trace:
@@ -263,6 +266,8 @@ def explained(trace: Trace, sayings: Sequence[Saying]) -> Trace:
         if saying is None:
             return call
         shapes = "|".join(" ".join(map(str, spec.sizes)) for spec in call.outputs.values())
-        return dataclasses.replace(call, remark=Remark(call.name, shapes, saying.why, saying.because))
+        place = call.defined or call.source
+        because = f"source:{place.file.removesuffix('.py').replace('/', '.')}:{place.function}" if place else ""
+        return dataclasses.replace(call, remark=Remark(call.name, shapes, saying.why, because))
 
     return trace.map(remark)

@@ -101,7 +101,7 @@ for n in (33, 34, 91, 129):
 
 # %% [markdown]
 # Hunyuan-GameCraft answers each action with 33 frames, and hands counts like 34, 37, 66 and 69 around in its code.
-# None of them counts frames of anything: they are what the formulas for latents and for rotary positions have to be
+# No tensor has that many frames: they are what the formulas for latents and for rotary positions have to be
 # fed to give 10 and 18 latent frames. A first clip is one latent frame of the given picture and nine new ones; a
 # later clip is nine of the clip before and nine new ones.
 

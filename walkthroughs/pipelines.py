@@ -22,7 +22,7 @@ whole
 #
 # <details markdown="1"><summary>351 tokens go into Llama, 256 reach the transformer. From which layer?</summary>
 #
-# The last three are left out: of the 33 hidden states (the embedding and 32 layers) the pipeline takes the third from
+# The last two are left out: of the 33 hidden states (the embedding and 32 layers) the pipeline takes the third from
 # the end. The first 95 positions are the template, the same for every prompt.
 #
 # </details>

@@ -16,13 +16,12 @@ _SAYINGS = (
         "encode_prompt",
         "Guidance needs the empty prompt, too, so T5 runs twice. It gets no mask: what fills a prompt up to 226 tokens "
         "is encoded, and later attended to, like words.",
-        "source:pipeline_cogvideox:CogVideoXPipeline",
     ),
     Saying(
         "vae.decode",
         "Two latent frames at a time, the first time three when their number is odd. Each convolution keeps the last "
-        "two frames that it saw for the next chunk. One latent frame alone gives one frame, every further one four.",
-        "source:autoencoder_kl_cogvideox:AutoencoderKLCogVideoX",
+        "two frames that it saw for the next chunk. An odd number L of latent frames gives 4·(L - 1) + 1 frames, an "
+        "even one 4·L.",
     ),
 )
 

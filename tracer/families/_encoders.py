@@ -1,6 +1,6 @@
 """Text and image encoders that several families share, with the layouts of their tokenizers.
 
-Parameters are counted on the meta device; the published numbers they agree with stand at each.
+Parameters are counted on the meta device.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ QWEN_2_5_VL_TEXT = Part(
     {"vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
      "num_attention_heads": 28, "num_key_value_heads": 4, "max_position_embeddings": 128000, "rms_norm_eps": 1e-6,
      "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default", "mrope_section": [16, 24, 24]}},
-    "config.json of Qwen/Qwen2.5-VL-7B-Instruct-AWQ, saved from Qwen/Qwen2.5-VL-7B-Instruct", "verified",
+    "config.json of Qwen/Qwen2.5-VL-7B-Instruct-AWQ, saved from Qwen/Qwen2.5-VL-7B-Instruct", "derived",
     7_070_619_136,
 )  # fmt: skip
 QWEN_TOKENS = Layout(((_WORD, 108),), ((151645, 1), (198, 1), (151644, 1), (77091, 1), (198, 1)), pad=151643,

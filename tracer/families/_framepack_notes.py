@@ -86,8 +86,8 @@ def _history() -> list[Note]:
         ),
         Note(
             "history", embedder, "history tokens", "1 H*W/2 D|1 r_2*c_2 D|1 4*r_4*c_4 D",
-            "The history's length is the same in every window. That is FramePack's point: a longer video takes more "
-            "windows, and each costs the same.",
+            "The history's length is the same in every section. That is FramePack's point: a longer video takes more "
+            "sections, and each costs the same.",
             "config:has_clean_x_embedder", brief=False,
         ),
         Note(

@@ -17,8 +17,9 @@ from tracer.families.base import Checkpoint
 _PARTS: dict[str, Component] = {
     "vae": VAE,
     "scheduler": Part(
-        "FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True},
-        "HunyuanVideoFramepackPipeline, which hands the scheduler a shift of its own", "derived",
+        "FlowMatchEulerDiscreteScheduler", {"shift": 7.0},
+        "HunyuanVideo's own, which the example of HunyuanVideoFramepackPipeline loads; the shift that the pipeline "
+        "computes acts on dynamic ones only", "derived",
     ),
     "text_encoder": LLAMA_3_8B, "tokenizer": LLAMA_TOKENS, "text_encoder_2": CLIP_L, "tokenizer_2": CLIP_TOKENS,
     "image_encoder": SIGLIP, "feature_extractor": SIGLIP_PICTURE,

@@ -44,8 +44,8 @@ def _camera() -> list[Note]:
         ),
         Note(
             "camera", "x_embedder", "video + camera", "B S D",
-            "Added once, before the first block: the camera costs no token and no attention. The last convolution of "
-            "its network starts at zero, so training begins with HunyuanVideo as it was.",
+            "Added once, before the first block: the camera costs no token and no attention. The last 1×1 "
+            "convolution starts at zero, so a fresh camera network adds nothing.",
             "tensor:camera_net.final_proj.weight", op="add",
         ),
     ]

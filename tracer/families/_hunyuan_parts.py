@@ -64,7 +64,7 @@ def rope_tables() -> list[Note]:
         Note(
             "rope-tables", "rope", "row angles", "S d_y|S d_y",
             "The second part turns with the row. The base is 256 rather than the usual 10000, so the slowest pair "
-            "still moves visibly within a video.",
+            "turns further from row to row.",
             "config:rope_theta", op="get_1d_rotary_pos_embed", nth=1, brief=False,
         ),
         Note(
@@ -186,7 +186,7 @@ def text_refiner() -> list[Note]:
         ),
         Note(
             "token-refiner", REFINER, "refined text", "B L D",
-            "What the blocks will call encoder_hidden_states.",
+            "The text as it leaves the refiner.",
             f"{FILE}:HunyuanVideoTokenRefiner", brief=False,
         ),
     ]
@@ -327,7 +327,7 @@ def single_blocks(norm_class: str = f"{NORM}:AdaLayerNormZeroSingle") -> list[No
         Note(
             "block", SINGLE, "single-stream block", "B S D|B L D",
             "One set of weights for video and text. Attention and feed-forward run side by side from the same input, "
-            "which saves a projection and a norm.",
+            "which saves a norm, and makes two last projections one.",
             "config:num_single_layers",
         ),
         Note(
@@ -374,7 +374,7 @@ def single_blocks(norm_class: str = f"{NORM}:AdaLayerNormZeroSingle") -> list[No
         ),
         Note(
             "attention", attention, "attention", "B h L+S d",
-            "The same square as in the dual blocks; with twice as many blocks this is where most of the work is.",
+            "The same square as in the dual blocks, in more blocks.",
             "tensor:hidden_states", op="scaled_dot_product_attention",
         ),
         Note(

@@ -13,12 +13,10 @@ DECODE = Saying(
     "vae.decode",
     "Windows of 5 latent frames, 3 apart, each decoded on its own to 17 frames: of the first 13 are kept, of every "
     "other one 12, the first 4 of them blended with the window before.",
-    "source:autoencoder_kl_hunyuan_video:AutoencoderKLHunyuanVideo",
 )
 CLIP = "Of CLIP it is one vector for the whole prompt: what stands at the end token, of 77 at most."
 PROMPT = Saying(
     "encode_prompt",
     "Of Llama not the last states are taken but those behind layer 30 of 32 (index -3 of 33), without the 95 tokens of "
     f"the template before the prompt. {CLIP}",
-    "source:pipeline_hunyuan_video:HunyuanVideoPipeline",
 )

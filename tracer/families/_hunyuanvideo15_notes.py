@@ -18,7 +18,7 @@ _WORDS = {
     "transformer_hunyuan_video:HunyuanVideo": "transformer_hunyuan_video15:HunyuanVideo15",
     "Llama": "Qwen2.5-VL",
     "All but the last L rows.": "The first S rows.",
-    "The last L rows.": "The rows behind: picture, glyphs, prompt.",
+    "The last L rows.": "The rows behind: the text in its new order.",
     "for L tokens instead of S": "for the text's tokens instead of S",
 }
 
@@ -60,7 +60,7 @@ def _timestep(config: Config) -> list[Note]:
         Note(
             "time-embedding", "time_embed.time_proj", "time_proj", "1 256",
             "Cosines and sines of the timestep; no weights. The timestep comes in the model's own dtype, which for "
-            "bfloat16 has eight bits: 999 would arrive as 1000.",
+            "bfloat16 has eight significant bits: 999 would arrive as 1000.",
             "source:diffusers.models.embeddings:get_timestep_embedding", brief=False,
         ),
         Note(
@@ -87,7 +87,7 @@ def _texts(image: bool) -> list[Note]:
         "Whether any number of the picture's tokens differs from zero. Here one does, so its tokens are valid."
         if image else
         "Whether any number of the picture's tokens differs from zero. Here none does: the tokens are multiplied by "
-        "zero and marked as padding. Nothing else tells text to video from image to video."
+        "zero and marked as padding. No other line of the forward asks which of the two it is."
     )
     return [
         Note(
@@ -99,7 +99,7 @@ def _texts(image: bool) -> list[Note]:
         Note(
             "text-projection", "context_embedder_2", "glyphs", "1 G D",
             "The words that are to be drawn in the video, as ByT5 spells them out byte by byte: three linear layers, "
-            "of which those in the middle are 2048 wide in the code.",
+            "with 2048 numbers in between, which is written in the code.",
             "config:text_embed_2_dim",
         ),
         Note(

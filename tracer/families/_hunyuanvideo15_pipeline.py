@@ -24,7 +24,6 @@ _SAYINGS = (
         "encode_prompt",
         "Of Qwen the states behind layer 26 of 28 (index -3 of 29), without the 108 tokens of the template. ByT5 gets, "
         "as bytes, what the prompt puts in quotes: the letters to be seen in the video; without any its part is zeros.",
-        "source:pipeline_hunyuan_video1_5:HunyuanVideo15Pipeline",
     ),
 )
 

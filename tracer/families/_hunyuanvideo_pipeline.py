@@ -33,7 +33,6 @@ def pipeline(checkpoint: Checkpoint) -> Pipeline:
         f"The template's one picture token becomes 576, so Llama sees 934. Handed on, from behind layer 30 of 32, are "
         f"every {step}{'nd' if step == 2 else 'th'} of the picture's, {576 // step}, and 252 of the text: without the "
         f"template before the prompt and without the assistant's header. {CLIP}",
-        "source:pipeline_hunyuan_video_image2video:HunyuanVideoImageToVideoPipeline",
     )
     return Pipeline(
         "HunyuanVideoImageToVideoPipeline", {**shared, **text}, prompt=251, picture=True,

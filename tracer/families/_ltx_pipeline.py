@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracer.components import Component, Part, Pipeline
+from tracer.errors import BadRequest
 from tracer.families._encoders import T5_TOKENS, T5_XXL
 from tracer.families.base import Checkpoint
 
@@ -22,5 +23,10 @@ _PARTS: dict[str, Component] = {
 
 
 def pipeline(checkpoint: Checkpoint) -> Pipeline:
-    """The pipeline of a checkpoint."""
+    """The pipeline of a checkpoint. Raises BadRequest for one whose other parts are not known here."""
+    if checkpoint.name != "ltx-video":
+        raise BadRequest(
+            f"of {checkpoint.name} only the transformer is known here, not its VAE; leave --pipeline out, or take "
+            "ltx-video."
+        )
     return Pipeline("LTXPipeline", _PARTS, prompt=127)

@@ -33,9 +33,9 @@ def notes(config: Config) -> list[Note]:
 def _start(config: Config, image: bool) -> list[Note]:
     channels = (
         "Of the 36 channels 16 are noise, 4 a mask with a number for each frame behind a latent frame, and 16 the "
-        "latents of the picture followed by nothing."
+        "latents of the picture followed by plain grey frames."
         if image else
-        "The number of frames acts here and nowhere else: more latent frames, more tokens."
+        "The number of frames acts by the size of the latents alone: more latent frames, more tokens and positions."
     )
     return [
         Note(
@@ -69,7 +69,7 @@ def _conditioning(text: str) -> list[Note]:
     return [
         Note(
             "time-embedding", f"{_CONDITION}.timesteps_proj", "timesteps_proj", "B time_dim",
-            "Cosines and sines of the step number, cosines first; no weights.",
+            "Cosines and sines of the timestep, cosines first; no weights.",
             "config:freq_dim", brief=False,
         ),
         Note(
@@ -195,7 +195,7 @@ def _cross_attention(text: str, image: bool) -> list[Note]:
     return [
         Note(
             stage, f"{_BLOCK}.norm2", "norm2", "B S D",
-            "A LayerNorm with weights, and no modulation: the timestep has no say in how the text is read.",
+            "A LayerNorm with weights and without modulation: no shift, scale or gate here.",
             "config:cross_attn_norm", brief=False,
         ),
         *(_picture_rows() if image else ()),
@@ -207,8 +207,8 @@ def _cross_attention(text: str, image: bool) -> list[Note]:
         ),
         Note(
             stage, f"{_CROSS}.to_k", "to_k to_v: text", f"B {text} D",
-            "The text answers. As it is the same in every block and every step, these could be computed once; they are "
-            "computed each time.",
+            "The text answers. It is the same in every step, so each block could compute these once; they are computed "
+            "each time.",
             f"tensor:{_CROSS}.to_k.weight", also=(f"{_CROSS}.to_v", f"{_CROSS}.norm_k"),
         ),
         *(_picture_attention() if image else ()),
@@ -253,7 +253,7 @@ def _picture_attention() -> list[Note]:
         Note(
             "cross-attention", f"{_CROSS}.add_k_proj", "add_k add_v: picture", "B I D",
             "Keys and values of the picture have weights of their own in every block; the queries are shared with the "
-            "text. These layers are what image-to-video has more in parameters.",
+            "text. These layers are nearly all that image-to-video has more in parameters.",
             "config:added_kv_proj_dim", also=(f"{_CROSS}.add_v_proj", f"{_CROSS}.norm_added_k"),
         ),
         Note(
@@ -301,7 +301,7 @@ def _rest() -> list[Note]:
         ),
         Note(
             "norm-out", "", "norm_out", "B S D",
-            "A last shift and scale, from the timestep itself and a table of two vectors; no gate.",
+            "A last shift and scale, from the embedded timestep and a table of two vectors; no gate.",
             "tensor:scale_shift_table", op="type_as", out="hidden_states", also=("norm_out",),
         ),
         Note(

@@ -19,13 +19,11 @@ _SAYINGS = (
     Saying(
         "encode_prompt",
         "What UMT5 makes of the padding is cut off, and zeros are put in its place, up to 512 tokens.",
-        "source:pipeline_wan:WanPipeline",
     ),
     Saying(
         "vae.decode",
         "One latent frame at a time: the first gives one frame, every other one four. Each convolution keeps the "
         "frames it needs of those before.",
-        "source:autoencoder_kl_wan:AutoencoderKLWan",
     ),
 )
 

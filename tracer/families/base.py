@@ -80,7 +80,8 @@ class Checkpoint:
     """One published set of weights: the config fields that differ from the class's defaults.
 
     params: counted on the meta device and compared with what was published. confidence: 'verified' where the
-    published config was seen whole, 'derived' where it follows from converters or derivatives.
+    published config, or a copy saved from it unchanged, was seen whole; 'derived' where it follows from converters or
+    fine-tunes.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""FramePack (lllyasviel), as diffusers runs it: HunyuanVideo that makes a video window by window.
+"""FramePack (lllyasviel), as diffusers runs it: HunyuanVideo that makes a video section by section.
 
 Features of the architecture:
 - HunyuanVideo's transformer, block for block, with guidance as an embedding
@@ -23,7 +23,7 @@ from tracer.families._framepack_notes import notes
 from tracer.families._hunyuan_letters import HEADS, MLP, OUT, POOLED, TEXT
 from tracer.families._sizes import latents, refuse_parts
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
-from tracer.frame_steps import Decode, Sections, Vae
+from tracer.frame_steps import Decode, Sections, Vae, counted
 from tracer.frames import FrameRule
 
 CHECKPOINTS = (
@@ -79,14 +79,14 @@ def _inputs(config: Config) -> list[Input]:
     return inputs
 
 
-def windows(frames: int) -> int:
-    """Windows that so many frames take: a window alone decodes to 33 frames."""
+def sections(frames: int) -> int:
+    """Sections that so many frames take: the window of one alone decodes to 33 frames."""
     return -(-frames // ((WINDOW - 1) * COMPRESSION_T + 1))
 
 
 def returned(frames: int) -> int:
-    """Frames that come out: 36 for each window, for its latents follow on others, and one for the given picture."""
-    return windows(frames) * WINDOW * COMPRESSION_T + 1
+    """Frames that come out: 36 for each section, for its latents follow on others, and one for the given picture."""
+    return sections(frames) * WINDOW * COMPRESSION_T + 1
 
 
 def history(rows: int, columns: int) -> dict[str, int]:
@@ -114,9 +114,10 @@ def _check(config: Config, r: Request) -> Findings:
         )
     step = COMPRESSION * PATCH
     refuse_parts(found, r, step, step)
-    count, most = windows(r.frames), (WINDOW - 1) * COMPRESSION_T + 1
+    count, most = sections(r.frames), (WINDOW - 1) * COMPRESSION_T + 1
     found.warnings.append(
-        f"{r.frames} frames take {count} windows, as up to {count * most} do, and {returned(r.frames)} come out: "
+        f"{counted(r.frames, 'frame')} {'takes' if r.frames == 1 else 'take'} {counted(count, 'section')}, as up to "
+        f"{count * most:,} do, and {returned(r.frames):,} come out: "
         f"{WINDOW * COMPRESSION_T} for each and one for the picture. No number comes out as asked."
     )
     return found
@@ -181,7 +182,7 @@ FAMILY = Family(
     name="framepack",
     title="FramePack",
     model="HunyuanVideoFramepackTransformer3DModel",
-    summary="HunyuanVideo in windows, with a history that is coarser the older it is",
+    summary="HunyuanVideo in sections, with a history that is coarser the older it is",
     checkpoints=CHECKPOINTS,
     letters=_letters,
     inputs=_inputs,

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 
 from tracer.families._sizes import latents, refuse_parts
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
+from tracer.frame_steps import DecodeEach, EncodeEach, Only, Vae
+from tracer.frames import FrameRule
 
 CHECKPOINTS = (
     Checkpoint(
@@ -83,7 +85,13 @@ def _constraints(config: Config) -> list[str]:
 
 def _fixed(config: Config) -> dict[str, str]:
     table = f"formulas are for the grid of the position table (sample_size {config['sample_size']}), a square"
-    return {"F": f"the table of frames has {config['video_length']} rows (video_length)", "H": table, "W": table}
+    blocks = f"two lists of {config['num_layers']} blocks take turns, and each of them is a row of its own"
+    return {
+        "num_layers": blocks,
+        "F": f"the table of frames has {config['video_length']} rows (video_length)",
+        "H": table,
+        "W": table,
+    }
 
 
 def _follow(config: Config, real: Sizes, point: Sizes) -> dict[str, int]:
@@ -124,4 +132,13 @@ FAMILY = Family(
     depths=(),
     short=_short,
     compression=(1, COMPRESSION),
+    frames=FrameRule(
+        Vae(COMPRESSION, 1, 4),
+        steps=(
+            EncodeEach("pipelines/latte/pipeline_latte.py: prepare_latents"),
+            Only("models/transformers/latte_transformer_3d.py: forward", "video_length"),
+            DecodeEach("pipelines/latte/pipeline_latte.py: decode_latents"),
+        ),
+        rope=False,
+    ),
 )

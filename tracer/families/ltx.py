@@ -35,7 +35,7 @@ CHECKPOINTS = (
         "ltx-video-13b", "Lightricks/LTX-Video-0.9.7-dev",
         {"attention_head_dim": 128, "cross_attention_dim": 4096, "num_layers": 48},
         _REQUEST, 13_042_569_344, "bfloat16",
-        "the config that Lightricks' trainer writes for the 13B weights", "derived",
+        "diffusers' convert_ltx_to_diffusers.py, version 0.9.7; Lightricks' trainer", "derived",
     ),
 )  # fmt: skip
 
@@ -71,7 +71,8 @@ def _inputs(config: Config) -> list[Input]:
         Input("num_frames", "F", fill="number"),
         Input("height", "H", fill="number"),
         Input("width", "W", fill="number"),
-        # factors of the angles, no sizes: 8 frames of a latent at 8 a second, and 32 rows and columns
+        # factors of the angles, no sizes; of time 8/frame_rate, here at 8 a second because whole numbers are handed
+        # over
         *(Input(f"rope_interpolation_scale.{i}", n, fill="number") for i, n in enumerate(("1", "32", "32"))),
     ]
 

@@ -39,7 +39,7 @@ CHECKPOINTS = (
     Checkpoint(
         "wan2.1-t2v-1.3b", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
         {"num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960}, _480P, 1_418_996_800, "bfloat16",
-        "transformer/config.json of callgg/t2v-decoder, saved from it; diffusers' convert_wan_to_diffusers.py; "
+        "transformer/config.json of callgg/t2v-decoder, with the same fields; diffusers' convert_wan_to_diffusers.py; "
         "Wan-Video/Wan2.1 wan/configs/wan_t2v_1_3B.py", "verified",
     ),
     Checkpoint(
