@@ -279,3 +279,20 @@ def test_what_is_not_recognised_stays_without_a_stage():
     trace = read(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)), noise(2, 3, 4))
     assert trace.stages() == []
     assert not any(c.remark for c in trace.walk())
+
+
+def test_of_a_pipeline_only_its_transformer_is_read():
+    import torch
+    from tiny_pipelines import build, call
+
+    pipe = build("ltx")
+    torch.manual_seed(0)
+    with tracer.record_pipeline(pipe) as recording:
+        call(pipe, "ltx", frames=9, steps=2)
+    before, after = recording.trace, tracer.annotate_by_code(recording.trace)
+
+    def outside(trace):
+        return [(c.path, c.name, c.stage) for c in trace.walk() if not c.path.startswith("transformer")]
+
+    assert outside(after) == outside(before)
+    assert {"attention", "feed-forward", "patch-embed"} <= set(after.stages())

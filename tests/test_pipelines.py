@@ -125,6 +125,38 @@ def test_numpy_videos_have_a_shape_too():
     assert trace.root.output.dtype == "float32"
 
 
+@pytest.mark.parametrize("name", ["wan2.1-i2v", "cogvideox-5b-i2v"])
+def test_what_a_method_calls_of_its_component_is_of_its_stage(name):
+    trace = generate(name)[2]
+    for call in trace.find(name="scheduler.step"):
+        assert {c.stage for c in call.walk() if c.kind == "function"} == {"scheduler-step"}
+    assert {c.stage for c in trace.find(name="scheduler.set_timesteps")} == {"schedule"}
+    preprocess = trace.one(name="video_processor.preprocess")
+    assert preprocess.stage == "pre-processing"
+    assert {c.name for c in preprocess.children if c.kind == "function"} == {"resize", "normalize"}
+    assert not {c.stage for c in preprocess.walk()} & {"post-processing", "schedule"}
+    after = [c.name for c in trace.walk() if c.stage == "post-processing"]
+    assert after == ["video_processor.postprocess_video", "postprocess"]
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("wan2.1-i2v", "image_processor._Processor"), ("framepack", "feature_extractor._Processor")],
+)
+def test_a_picture_is_made_ready_for_its_encoder(name, function):
+    assert generate(name)[2].one(name=function).stage == "image-encoder"
+
+
+def test_a_learned_variance_is_no_guidance():
+    trace = generate("latte", guidance_scale=6.0)[2]
+    for step in steps_of(trace):
+        after = [c for c in step.children if c.kind == "op"]
+        assert [c.name for c in after if c.stage == "guidance"] == ["chunk", "sub", "mul", "add"]
+        last = [c for c in after if c.name == "chunk"][-1]
+        assert (last.stage, last.inputs["noise_pred"].sizes[1]) == (None, 8)
+    assert "guidance: noise_pred = add" in str(trace)
+
+
 # steps and chunks
 
 
@@ -156,6 +188,17 @@ def test_chunks_say_which_frames_they_saw(cog):
     assert [bool(c.find("vae.decoder")[0].inputs.keys() - {"sample"}) for c in chunks] == [False, True, True]
 
 
+def test_a_chunk_takes_no_more_frames_than_there_are():
+    trace = generate("framepack", frames=40)[2]
+    decodes = trace.find("vae", "vae.decode")
+    for decode in decodes:
+        frames = decode.inputs["z"].sizes[2]
+        last = [c for c in decode.walk() if c.kind == "step"][-1].attrs["frames"]
+        assert last.stop.size == frames
+        assert last.start.size < frames
+    assert len(decodes) == 2
+
+
 def words(cut):
     assert isinstance(cut, Slice)
     return f"{cut.start.size}:{cut.stop.size}"
@@ -176,6 +219,8 @@ def test_sections_hold_steps():
     trace = generate("framepack", frames=60, steps=4)[2]
     sections = steps_of(trace, "section")
     assert len(sections) == 2
+    assert [c.attrs["i"].size for c in sections] == [0, 1]
+    assert "section i=0 " in str(trace)
     for section in sections:
         assert [c.repeat for c in section.children if c.kind == "step"] == [1, 3]
         assert section.find("vae", "vae.decode")
@@ -252,6 +297,43 @@ def test_the_default_view_is_one_screen(name, frames):
         assert part in text
     assert f"num_frames {frames}" in text
     assert "a call" in text.splitlines()[-1]
+
+
+class Block(nn.Module):
+    """A layer that may do something more."""
+
+    def __init__(self, more=0):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.more = more
+
+    def forward(self, x):
+        return self.layer(x) + self.more if self.more else self.layer(x)
+
+
+def test_blocks_are_counted_together_where_the_first_is_not_like_the_others():
+    class Stack(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList([Block(1), *(Block() for _ in range(4)), Block(2)])
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    class Once(Loops):
+        def __call__(self, x):
+            return self.transformer(x)
+
+    pipe = Once()
+    pipe.transformer = Stack()
+    with record_pipeline(pipe) as rec:
+        pipe(torch.ones(1, 4))
+    assert [c.repeat for c in rec.trace.one("transformer").children] == [1, 4, 1]
+    (line,) = [n for n in str(rec.trace).splitlines() if "Block" in n]
+    assert "blocks.* Block ×6" in line
+    assert "100 %" in line
 
 
 def test_a_step_like_another_says_so(cog):

@@ -461,3 +461,17 @@ def test_steps_are_whole_numbers():
     for steps in (0, 101, 1.5, True):
         with pytest.raises(BadRequest, match="--steps"):
             trace_pipeline("ltx-video", steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"model": "allegro", "frames": 2}, "--frames 2: Decoding goes by tiles of 24 frames"),
+        ({"model": "ltx", "steps": 1}, "from 2 to 100"),
+        ({"model": "ltx-video-13b"}, "only the transformer is known here"),
+        ({"model": None}, "a model is given by its name"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_runs(asked, said):
+    with pytest.raises(BadRequest, match=said):
+        trace_pipeline(**asked)

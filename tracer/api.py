@@ -16,6 +16,7 @@ from tracer.configs import DTYPES, check_sizes, read_config
 from tracer.derive import Reader, attach
 from tracer.errors import BadConfig, BadRequest, ForwardFailed
 from tracer.families.base import Checkpoint, Family, Request, value_of, with_fields
+from tracer.known import LARGEST
 from tracer.notation import parse
 from tracer.notes import annotate
 from tracer.probing import grid_formulas, points, with_grid
@@ -77,7 +78,7 @@ def trace(
     if formulas:
         try:
             seen = with_formulas(seen, family, fields, values, dtype)
-        except (BadConfig, ForwardFailed) as error:  # the numbers are right all the same
+        except (BadConfig, BadRequest, ForwardFailed) as error:  # the numbers are right all the same
             header = dataclasses.replace(header, warnings=(*header.warnings, f"no formulas: a probe failed. {error}"))
             seen = dataclasses.replace(seen, header=header)
     if family.notes is None:
@@ -146,7 +147,8 @@ def probe_points(
 ) -> tuple[list[dict[str, int]], list[str]]:
     """Where to probe, and the letters that can be read there: those that are not pinned to one value."""
     limited = {s: some if values[s] in some else (values[s],) for s, some in family.limited(config).items()}
-    probed = points(family.letters(config), family.depths, limited, lambda point: family.fit(point, values))
+    most = LARGEST if any(i.assume for i in family.inputs(config)) else None
+    probed = points(family.letters(config), family.depths, limited, lambda point: family.fit(point, values), most)
     pinned = {s for s, some in limited.items() if len(set(some)) == 1}
     pinned |= {grid for letter, grid in (("F", "f"), ("H", "y"), ("W", "x")) if letter in pinned}
     silent = {*family.depths, "F", "H", "W", *pinned}

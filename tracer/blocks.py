@@ -26,7 +26,7 @@ from tracer.spots import (
 from tracer.words import Words
 
 _PARTS = (("att", "attention"), ("ff", "ff"), ("mlp", "ff"))
-LABEL = 24
+LABEL = 28
 """Characters of a label."""
 
 _TO_HEADS = ("unflatten", "view", "reshape")
@@ -307,6 +307,8 @@ class Blocks:
             names += [*kid.call.inputs, *kid.call.outputs]
         if any("gate" in name for name in names):
             what = next((w for part, w in _PARTS if any(part in name for name in names)), "result")
+            if what == "attention" and any(name.startswith("mlp") for name in names):
+                what = "result"  # of attention and feed-forward side by side
             self._set(
                 spot, "gate", f"{kind} + gate·{what}",
                 "The residual: what came out is weighed channel by channel by the gate, and added to what went in.",

@@ -74,7 +74,7 @@ class Pipeline:
     the sizes, where that is not the default. prompt: tokens of the prompt, as many as the encoder takes. quoted:
     whether the prompt is a text to be written into the picture, which has an encoder of its own. picture: whether it
     starts from one. sized: whether the call takes height and width. tiled: whether its VAE works in tiles only.
-    sayings: what its calls are for.
+    least_steps: what its schedule needs. sayings: what its calls are for.
     """
 
     kind: str
@@ -85,13 +85,14 @@ class Pipeline:
     picture: bool = False
     sized: bool = True
     tiled: bool = False
+    least_steps: int = 1
     sayings: tuple[Saying, ...] = ()
 
 
-def check_steps(steps: int) -> None:
+def check_steps(steps: int, least: int = 1) -> None:
     """Raise BadRequest for a number of denoising steps that is not run."""
-    if type(steps) is not int or not 1 <= steps <= MOST_STEPS:
+    if type(steps) is not int or not least <= steps <= MOST_STEPS:
         raise BadRequest(
-            f"--steps {steps} is not possible: it is a whole number from 1 to {MOST_STEPS}; steps are alike, "
+            f"--steps {steps} is not possible: it is a whole number from {least} to {MOST_STEPS}; steps are alike, "
             "and two show all."
         )

@@ -32,7 +32,9 @@ class UnknownName(TracerError):
         near = difflib.get_close_matches(given.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
         match = next((n for n in names if near and n.lower() == near[0]), None)
         guess = f"did you mean {match}?" if match else f"known are {', '.join(names)}."
-        super().__init__(f"No {kind} is called '{given}': {guess}" + (f" {hint}" if hint else ""))
+        super().__init__(
+            f"No {kind} is called '{' '.join(given.split())[:80]}': {guess}" + (f" {hint}" if hint else "")
+        )
 
 
 class BadRequest(TracerError):

@@ -45,11 +45,23 @@ def annotate_by_code(trace: Trace) -> Trace:
     """The trace with a stage and a remark on every call that is recognised by what it does.
 
     Works on any trace of a transformer, with or without formulas and family. Stages and remarks that it had are
-    replaced.
+    replaced; of a pipeline, those inside its transformer.
     """
+    if trace.root.kind == "function":
+        return dataclasses.replace(trace, root=_inside(trace.root, trace))
     root = Spot(trace.root)
     _Reader(root, trace).read()
     return dataclasses.replace(trace, root=_rebuilt(root, trace))
+
+
+def _inside(call: Call, trace: Trace) -> Call:
+    """A pipeline's call with the notes of its denoiser, wherever it is called."""
+    if call.kind == "module":
+        if not call.path.startswith(("transformer", "unet")) or "." in call.path:
+            return call
+        noted = annotate_by_code(dataclasses.replace(trace, root=call)).root
+        return dataclasses.replace(noted, stage=call.stage, remark=call.remark)
+    return dataclasses.replace(call, children=tuple(_inside(c, trace) for c in call.children))
 
 
 def _rebuilt(spot: Spot, trace: Trace) -> Call:

@@ -11,7 +11,7 @@ from tracer.calls import Call, Source, Trace, require_stage
 from tracer.formula import Formula
 from tracer.notes import PIPELINE_STAGES, shown
 from tracer.overview import SETTINGS, is_pipeline, overview
-from tracer.shapes import TensorSpec
+from tracer.shapes import Dim, TensorSpec
 from tracer.words import MOST, Words, amount, clean, counted, label_of, percent, sizes_of
 
 Show = Literal["both", "numbers", "formulas"]
@@ -343,6 +343,14 @@ def growth(trace: Trace, letter: str, factor: int = 2) -> float | None:
     return formula.evaluate(more) / trace.root.cost.flops.size
 
 
+def _of_what(trace: Trace) -> str:
+    """What the costs of a trace are of."""
+    if not is_pipeline(trace):
+        return "a forward"
+    steps = trace.root.attrs.get("num_inference_steps")
+    return f"a call of {steps.size} steps" if isinstance(steps, Dim) else "a call"
+
+
 def summary(trace: Trace, options: Options | None = None) -> list[str]:
     """The foot of every view: totals, attention's share and growth; of one stage, what it takes."""
     from tracer.cost import attention_share
@@ -355,16 +363,14 @@ def summary(trace: Trace, options: Options | None = None) -> list[str]:
         counts = []
         if part.flops.size:
             share = percent(part.flops.size / cost.flops.size)
-            counts.append(
-                f"{amount(part.flops.size, 'FLOP')} ({share} of the {'call' if is_pipeline(trace) else 'forward'})"
-            )
+            counts.append(f"{amount(part.flops.size, 'FLOP')} ({share} of {_of_what(trace).replace('a ', 'the ', 1)})")
         counts += [f"{part.params.size:,} parameters"] if part.params.size else []
         counts += [f"{amount(part.bytes.size, 'B')} of activations"] if part.bytes.size else []
         counts += [] if part.flops.size else ["no matrix product, convolution or attention"]
         return ["the stage takes " + ", ".join(counts)]
     parts = []
     if cost.flops.size:
-        parts.append(f"{amount(cost.flops.size, 'FLOP')} a {'call' if is_pipeline(trace) else 'forward'}")
+        parts.append(f"{amount(cost.flops.size, 'FLOP')} {_of_what(trace)}")
         parts.append(f"{percent(float(attention_share(trace.root)))} attention")
         twice = growth(trace, "F")
         if twice is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 
-from tracer.calls import Call, Trace
+from tracer.calls import Call, Cost, Trace
 from tracer.words import Words, clean, label_of
 
 SETTINGS = (
@@ -55,7 +56,9 @@ def _inside(call: Call, level: int, times: int, words: Words, *, top: bool) -> I
         elif child.kind == "module":
             context = child.attrs.get("cache_context")
             yield Line(child, level, times, f"{label}, {clean(str(context))}" if context else label)
-            yield from (Line(b, level + 1, more, _long(b, child)) for b in _blocks(child) if _is_much(b, child))
+            yield from (
+                Line(b, level + 1, more, _long(b, n, child)) for b, n in _counted(child) if _is_much(b, n, child)
+            )
         elif child.kind == "function":
             if len(child.outputs) > MOST:
                 label = f"{clean(child.name)}()"
@@ -100,15 +103,31 @@ def _blocks(call: Call) -> Iterator[Call]:
             yield from _blocks(child)
 
 
-def _is_much(block: Call, whole: Call) -> bool:
+def _counted(call: Call) -> Iterator[tuple[Call, int]]:
+    """The topmost blocks of a model and how often they run: those of a list and a class are counted together.
+
+    They are where some are equal, and the first or the last of them is not: the call is then that of the equal ones,
+    with what all of them cost.
+    """
+    for _, group in groupby(_blocks(call), lambda b: (b.path.rpartition(".")[0], b.name)):
+        blocks = list(group)
+        most = max(blocks, key=lambda b: b.repeat)
+        if len(blocks) == 1 or most.repeat == 1:
+            yield from ((b, b.repeat) for b in blocks)
+        else:
+            cost = sum((b.all_cost for b in blocks), Cost())
+            yield replace(most, path=blocks[0].path, cost=cost, repeat=1), sum(b.repeat for b in blocks)
+
+
+def _is_much(block: Call, times: int, whole: Call) -> bool:
     """Whether repeated blocks are what a model mostly consists of."""
-    return block.repeat > 1 and block.all_cost.flops.size * 4 > whole.cost.flops.size
+    return times > 1 and block.all_cost.flops.size * 4 > whole.cost.flops.size
 
 
-def _long(block: Call, parent: Call) -> str:
-    """A block's label with its path below the component: `encoder.block.* T5Block ×24`."""
+def _long(block: Call, times: int, parent: Call) -> str:
+    """Blocks' label with their path below the component: `encoder.block.* T5Block ×24`."""
     inner = block.path.removeprefix(f"{parent.path}.").rpartition(".")[0]
-    return clean(f"{inner}.* {block.name}") + f" ×{block.repeat}"
+    return clean(f"{inner}.* {block.name}") + f" ×{times}"
 
 
 def _but(first: Call, step: Call) -> str:

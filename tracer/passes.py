@@ -226,6 +226,8 @@ class PassScopes(Scopes):
             if node.path.startswith("vae"):
                 node.attrs = [*node.attrs, *_window(node)]
             node.name = _title(node)
+            if node.name == "section" and not node.attrs:
+                node.attrs = [("i", _number(node, parent))]
             self._equals.close(node)
             fold(parent.children)
 
@@ -275,15 +277,27 @@ def _title(node: Node) -> str:
     return "pass"
 
 
+def _number(node: Node, parent: Node) -> int:
+    """How many passes of the same loop there were before, where no variable of the loop says so."""
+    before = (c for c in parent.children if isinstance(c, Node) and c.kind == "step" and c is not node)
+    return sum(c.repeat for c in before if c.site == node.site)
+
+
 def _window(node: Node) -> list[tuple[str, Any]]:
-    """Which part of a video the pass takes, where its first cut says so."""
+    """Which part of a video the pass takes, where its first cut says so; no more than there is of it."""
     for call in node.children:
         if isinstance(call, Op) and call.name == "getitem" and call.attrs and len(call.inputs[0][1].shape) == 5:
+            sizes = call.inputs[0][1].shape
             index = bare(call.attrs[0][1])
             parts = enumerate(index) if isinstance(index, tuple) and not isinstance(index, Place) else ()
-            cuts = [(_AXES[i], p) for i, p in parts if i in _AXES and isinstance(p, Place)]
+            cuts = [(_AXES[i], _clipped(p, sizes[i])) for i, p in parts if i in _AXES and isinstance(p, Place)]
             return [(k, p) for k, p in cuts if p.start is not None or p.stop is not None]
     return []
+
+
+def _clipped(cut: Place, size: int) -> Place:
+    start, stop = (min(v, size) if type(v) is int else v for v in (cut.start, cut.stop))
+    return Place(start, stop, cut.step)
 
 
 # folding

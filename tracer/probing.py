@@ -14,21 +14,27 @@ NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
 _LONG = (8_000_017, 8_000_033, 8_000_051)
 """Text lengths: primes far above every sum of the other letters, and yet a mask of L×L can be counted."""
 
+_SHORTER = ((2_000_003, 2_000_029, 2_000_039), (250_007, 250_013, 250_027))
+"""For models that read a mask of B×L, which is then there in memory."""
+
 _PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107)
 """From eleven on, so that the 2s, 3s and 5s of the code itself stay apart."""
 
 
 def points(
     letters: Sequence[Letter], depths: Sequence[str], limited: Mapping[str, Sequence[int]] = NOTHING,
-    fit: Callable[[dict[str, int]], None] = lambda point: None,
+    fit: Callable[[dict[str, int]], None] = lambda point: None, most: int | None = None,
 ) -> list[dict[str, int]]:  # fmt: skip
     """Three sets of values for all letters; every value is its letter's multiple times a prime of its own.
 
-    limited: letters that only these values work for, taken in turn. fit: makes letters agree with each other.
+    limited: letters that only these values work for, taken in turn. fit: makes letters agree with each other. most:
+    how large B·L may be, where it matters.
     Depths are 1 but for one that is 2, a different one at each point, so that counts can be told apart.
     """
     out = []
-    for k, long in enumerate(_LONG):
+    batch = max(limited.get("B", (1,)))
+    lengths = next((ls for ls in (_LONG, *_SHORTER) if most is None or batch * max(ls) <= most), _SHORTER[-1])
+    for k, long in enumerate(lengths):
         primes = iter(_PRIMES[k:] + _PRIMES[:k])
         point: dict[str, int] = {}
         for x in letters:  # the patch sizes come first: they become kernels, and small ones are quicker

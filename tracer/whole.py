@@ -26,6 +26,7 @@ from tracer.components import Component, Layout, Picture, Pipeline, Saying, chec
 from tracer.configs import DTYPES, check_sizes
 from tracer.errors import BadConfig, BadRequest, ForwardFailed, RecordingError, TracerError, UnknownName
 from tracer.families.base import Checkpoint, Config, Family, Request
+from tracer.frames import plan
 from tracer.graft import graft
 from tracer.known import Known
 from tracer.pipelines import record_pipeline
@@ -61,10 +62,11 @@ def trace_pipeline(
     asked = {"frames": frames, "height": height, "width": width}
     request = api.make_request(family.adapt(fields, checkpoint.request), asked)
     check_sizes({"batch": batch})
-    check_steps(steps)
+    check_steps(steps, pipeline.least_steps)
     findings = family.check(fields, request)
     if findings.errors:
         raise BadRequest(" ".join(findings.errors))
+    _refuse_fault(family, fields, request)
     dtype = dtype or checkpoint.dtype
     if dtype not in DTYPES:
         raise UnknownName("dtype", dtype, DTYPES)
@@ -73,6 +75,16 @@ def trace_pipeline(
         seen, first, granted = _run(pipe, arguments(pipe, pipeline, request, batch, steps), family, fields)
     inner = _inner(first, seen, family, checkpoint, request, dtype, fields, config, formulas)
     return _joined(seen, inner, granted, family, checkpoint, pipeline, request, findings.warnings, dtype)
+
+
+def _refuse_fault(family: Family, config: Config, request: Request) -> None:
+    """Raise BadRequest for a number of frames at which the pipeline is known to fail."""
+    if family.frames is None:
+        return
+    found = plan(family.frames, config, request.frames, request.height, request.width)
+    if found.fault:
+        near = " or ".join(str(n) for n in (found.below, found.above) if n is not None)
+        raise BadRequest(f"--frames {request.frames}: {found.fault.rstrip('.')}; use {near}.")
 
 
 # building

@@ -137,6 +137,14 @@ def writable(path: Path) -> None:
         raise Unwritable(f"'{path}' cannot be written: there is no folder '{path.parent}'.")
 
 
+def hand_out(text: str, output: str | None) -> None:
+    """Write an answer to the file that was asked for, or to stdout."""
+    if output:
+        write(Path(output), text)
+    else:
+        sys.stdout.write(text)
+
+
 def write(path: Path, text: str) -> None:
     """Whole or not at all: to a temporary file beside it, then renamed. Devices and pipes are written to."""
     import tempfile

@@ -17,12 +17,12 @@ from tracer.cli.common import (
     check_largest,
     console,
     format_of,
+    hand_out,
     kind_of,
     run,
     status,
     whole,
     writable,
-    write,
 )
 from tracer.errors import BadRequest
 
@@ -93,10 +93,7 @@ def _run(args: argparse.Namespace) -> None:
     else:
         _show(answer)
         return
-    if args.output:
-        write(Path(args.output), text)
-    else:
-        sys.stdout.write(text)
+    hand_out(text, args.output)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -29,13 +29,15 @@ def family(name: str) -> Family:
 
 def find(name: str) -> tuple[Family, Checkpoint]:
     """Family and checkpoint for the name of either, or a hub id. Raises UnknownName with the nearest one."""
+    if not isinstance(name, str):
+        raise BadRequest(f"a model is given by its name, not by {name!r}; 'cogvideox' is one.")
     known: list[str] = []
     for candidate in all_families():
         own = [c.name for c in candidate.checkpoints] + [c.hub for c in candidate.checkpoints if c.hub]
         if name.lower() in (n.lower() for n in [candidate.name, *own]):
             return candidate, candidate.checkpoint(name.lower())
         known += [candidate.name, *(c.name for c in candidate.checkpoints)]
-    raise UnknownName("model", name, known, "trace-shapes --list shows them all.")
+    raise UnknownName("model", name, dict.fromkeys(known), "trace-shapes --list shows them all.")
 
 
 def by_model(model: str) -> Family | None:

@@ -29,4 +29,4 @@ def pipeline(checkpoint: Checkpoint) -> Pipeline:
             f"of {checkpoint.name} only the transformer is known here, not its VAE; leave --pipeline out, or take "
             "ltx-video."
         )
-    return Pipeline("LTXPipeline", _PARTS, prompt=127)
+    return Pipeline("LTXPipeline", _PARTS, prompt=127, least_steps=2)

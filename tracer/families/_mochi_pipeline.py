@@ -16,4 +16,4 @@ _PARTS: dict[str, Component] = {
 
 def pipeline(checkpoint: Checkpoint) -> Pipeline:
     """The pipeline of a checkpoint."""
-    return Pipeline("MochiPipeline", _PARTS, prompt=255)
+    return Pipeline("MochiPipeline", _PARTS, prompt=255, least_steps=2)

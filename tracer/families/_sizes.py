@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracer.families.base import Findings, Request, nearest
+from tracer.frame_steps import counted
 
 
 def causal(frames: int, time: int) -> int:
@@ -37,12 +38,12 @@ def refuse_parts(found: Findings, request: Request, checked: int, step: int, mos
             )
 
 
-def say_lost(found: Findings, frames: int, time: int) -> int:
-    """Add a warning where a causal VAE returns fewer frames than asked; returns how many come out."""
+def say_lost(found: Findings, frames: int, time: int) -> None:
+    """Add a warning where a causal VAE returns fewer frames than asked."""
     made = time * (causal(frames, time) - 1) + 1
     if made != frames:
         found.warnings.append(
-            f"{frames} frames are {causal(frames, time)} latent frames, and those decode to {made} frames; nothing in "
-            f"the pipeline says so. {made} and {made + time} frames come out as asked."
+            f"{frames} frames are {counted(causal(frames, time), 'latent frame')}, and those decode to "
+            f"{counted(made, 'frame')}; nothing in the pipeline says so. {made} and {made + time} frames come out "
+            "as asked."
         )
-    return made

@@ -107,6 +107,11 @@ def _sizes(config: Config, request: Request) -> dict[str, int]:
 
 def _check(config: Config, r: Request) -> Findings:
     found = Findings()
+    for name in ("has_image_proj", "has_clean_x_embedder"):
+        if not config[name]:
+            found.errors.append(
+                f"config field '{name}' is false, and the pipeline needs it; FramePack's weights have it."
+            )
     if (config["patch_size"], config["patch_size_t"]) != (PATCH, 1):
         found.errors.append(
             f"patch_size {config['patch_size']} and patch_size_t {config['patch_size_t']} do not go with the history, "
@@ -125,7 +130,7 @@ def _check(config: Config, r: Request) -> Findings:
 
 def _constraints(config: Config) -> list[str]:
     return [
-        "B = 1: with more samples the text is masked and not cut",
+        "B stays as it is: one sample's text is cut, that of more is masked",
         f"H and W are multiples of {PATCH} (patch_size): height and width of {COMPRESSION * PATCH} pixels",
         "d = d_t + d_y + d_x (rope_axes_dim): the rotary parts of the three axes fill a head",
     ]

@@ -92,12 +92,14 @@ def _check(config: Config, r: Request) -> Findings:
             f"--frames {r.frames} are {count} latent frames, which temporal patches of "
             f"{config['patch_size_t']} cannot cut whole."
         )
-    decoded = say_lost(found, r.frames, COMPRESSION_T)
     if config["image_condition_type"] == "latent_concat":
+        decoded = COMPRESSION_T * (count - 1) + 1
         found.warnings.append(
             f"this variant drops the first {COMPRESSION_T} decoded frames: "
-            f"{max(0, decoded - COMPRESSION_T)} of {decoded} are returned."
+            f"{max(0, decoded - COMPRESSION_T)} of {decoded} are returned. No number comes out as asked."
         )
+    else:
+        say_lost(found, r.frames, COMPRESSION_T)
     return found
 
 

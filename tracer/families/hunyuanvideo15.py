@@ -162,7 +162,7 @@ def _check(config: Config, r: Request) -> Findings:
 
 def _constraints(config: Config) -> list[str]:
     return [
-        "B = 1: the text tokens of each sample are sorted apart",
+        "B stays as it is: the text tokens of each sample are sorted apart",
         "d = d_t + d_y + d_x (rope_axes_dim): the rotary parts of the three axes fill a head",
     ]
 
