@@ -475,3 +475,11 @@ def test_steps_are_whole_numbers():
 def test_what_cannot_run_is_refused_before_anything_runs(asked, said):
     with pytest.raises(BadRequest, match=said):
         trace_pipeline(**asked)
+
+
+def test_the_overview_shows_every_tower(wholes):
+    text = plain(renderable(wholes["hunyuanvideo-i2v"], Options(), width=120), 120)
+    assert "model.vision_tower.encoder.layers.* CLIPEncoderLayer ×24" in text
+    assert "model.multi_modal_projector LlavaMultiModalProjector" in text
+    assert "model.language_model.layers.* LlamaDecoderLayer ×32" in text
+    assert "encoder.block.* T5Block ×24" in plain(renderable(wholes["cogvideox-5b"], Options(), width=120), 120)

@@ -18,6 +18,9 @@ SETTINGS = (
 MOST = 3
 """Results of a function that are called by their names."""
 
+TOWER = 8
+"""Equal blocks in a list from which on they are shown, however little they take: text and vision towers."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -95,9 +98,9 @@ def _same_place(a: Call, b: Call) -> bool:
 
 
 def _blocks(call: Call) -> Iterator[Call]:
-    """The topmost modules below a call that stand in a list."""
+    """The topmost modules below a call that stand in a list, and what leads from one model to the next."""
     for child in call.children:
-        if child.path.rpartition(".")[2].isdecimal() and child.kind == "module":
+        if child.kind == "module" and (child.path.rpartition(".")[2].isdecimal() or _is_projector(child)):
             yield child
         else:
             yield from _blocks(child)
@@ -119,14 +122,22 @@ def _counted(call: Call) -> Iterator[tuple[Call, int]]:
             yield replace(most, path=blocks[0].path, cost=cost, repeat=1), sum(b.repeat for b in blocks)
 
 
+def _is_projector(call: Call) -> bool:
+    """Whether a module brings the vectors of one model to the width of another."""
+    return "projector" in call.path.rpartition(".")[2]
+
+
 def _is_much(block: Call, times: int, whole: Call) -> bool:
-    """Whether repeated blocks are what a model mostly consists of."""
-    return times > 1 and block.all_cost.flops.size * 4 > whole.cost.flops.size
+    """Whether repeated blocks are what a model mostly consists of, or a tower of their own."""
+    much = block.all_cost.flops.size * 4 > whole.cost.flops.size
+    return _is_projector(block) or times >= TOWER or (times > 1 and much)
 
 
 def _long(block: Call, times: int, parent: Call) -> str:
     """Blocks' label with their path below the component: `encoder.block.* T5Block ×24`."""
-    inner = block.path.removeprefix(f"{parent.path}.").rpartition(".")[0]
+    inner, _, last = block.path.removeprefix(f"{parent.path}.").rpartition(".")
+    if not last.isdecimal():
+        return clean(f"{inner}.{last} {block.name}".lstrip("."))
     return clean(f"{inner}.* {block.name}") + f" ×{times}"
 
 
