@@ -239,8 +239,11 @@ def test_every_letter_has_a_prime_of_its_own(family):
         probed, free = probe_points(family, config, letters_of(family, config, checkpoint.request))
         for point in probed:
             primes = [largest_prime(point[s]) for s in free]
-            # letters that a family ties together may share one at some point, not at all of them
             assert len(set(primes)) == len(primes) or family.fit is not nothing_fitted
+            # letters that a family ties together may share a prime at some point; at all of them only those that
+            # are one and the same there, such as the sides of a square
+            values = {tuple(p[s] for p in probed) for s in free}
+            assert len({tuple(map(largest_prime, column)) for column in values}) == len(values)
             assert all(point[x.symbol] % x.multiple == 0 for x in letters if x.symbol in free and not x.total)
             assert all(point[x.symbol] == sum(point[s] for s in x.total) for x in letters if x.total)
         counts = [tuple(point[d] for point in probed) for d in family.depths]

@@ -618,3 +618,17 @@ def test_a_pipeline_with_a_unet_from_prompt_to_picture(image_pipeline):
     assert sum(c.repeat for c in steps_of(trace)) == 4
     assert trace.find("unet")[0].inputs["sample"].sizes[0] == 2
     assert "encoder.layers.* CLIPEncoderLayer ×3" in str(trace)
+
+
+def test_an_error_of_a_callback_says_in_which_pass_it_came():
+    pipe = tiny_pipelines.build("wan2.1-t2v")
+
+    def stop(pipe, i, t, given):
+        if i == 1:
+            raise Stop("enough")
+        return given
+
+    with pytest.raises(Stop) as raised, record_pipeline(pipe) as rec:
+        tiny_pipelines.call(pipe, "wan2.1-t2v", frames=9, steps=3, callback_on_step_end=stop)
+    assert rec.trace.header.error.endswith("in the pass with i=1")
+    assert raised.value.__notes__ == [f"tracer: {rec.trace.header.error}"]

@@ -21,6 +21,16 @@ def ceil(value: int, by: int) -> int:
     return -(-value // by)
 
 
+def rounded(frames: int, temporal: int) -> int:
+    """A frame count as temporal·k + 1: kept where it is one, else the largest multiple below it, plus one."""
+    return frames if frames % temporal == 1 else frames // temporal * temporal + 1
+
+
+def by_parity(frames: int, temporal: int) -> int:
+    """Latent frames: ceil(N/temporal) for an even N, ceil((N - 1)/temporal) + 1 for an odd one."""
+    return ceil(frames - 1, temporal) + 1 if frames % 2 else ceil(frames, temporal)
+
+
 def counted(n: int, one: str) -> str:
     """'1 frame', '2 frames'."""
     return f"{n:,} {one}" if n == 1 else f"{n:,} {one}s"
@@ -155,12 +165,11 @@ class Round:
     def __call__(self, state: State) -> State:
         """The state with N rounded."""
         t, n = state.vae.temporal, state.frames
-        if n % t == 1:
+        made = rounded(n, t)
+        if made == n:
             return state
-        rounded = n // t * t + 1
-        way = "up" if rounded > n else "down"
-        return state.say(f"N {n} is not {t}k + 1: the pipeline rounds it {way} to {rounded}.", self.source,
-                         frames=rounded)  # fmt: skip
+        way = "up" if made > n else "down"
+        return state.say(f"N {n} is not {t}k + 1: the pipeline rounds it {way} to {made}.", self.source, frames=made)
 
 
 @dataclass(frozen=True)
@@ -201,7 +210,7 @@ class EncodeByParity:
     def __call__(self, state: State) -> State:
         """The state with its latent frames."""
         t, n = state.vae.temporal, state.frames
-        latents = ceil(n - 1, t) + 1 if n % 2 else ceil(n, t)
+        latents = by_parity(n, t)
         how = f"ceil(({n} - 1)/{t}) + 1, as {n} is odd" if n % 2 else f"ceil({n}/{t}), as {n} is even"
         text = f"{_is(n, 'frame')} {counted(latents, 'latent frame')}: {how}."
         return state.say(text, self.source, latents=latents, seen=latents)
@@ -235,12 +244,20 @@ class Sections:
 
     source: str
     vae: Vae
-    window: int = 9
+    window: int
 
     @property
     def chunk(self) -> int:
         """Frames that one section stands for."""
         return self.vae.frames(self.window)
+
+    def runs(self, frames: int) -> int:
+        """Sections that so many frames take."""
+        return max(1, ceil(frames, self.chunk))
+
+    def latents(self, frames: int) -> int:
+        """Latent frames of all sections, with the picture's."""
+        return self.window * self.runs(frames) + 1
 
     def of_chunk(self, frames: int) -> Sections:
         """The same with sections of another length. Raises BadRequest for one that whole latent frames do not make."""
@@ -256,8 +273,7 @@ class Sections:
 
     def __call__(self, state: State) -> State:
         """The state with its sections."""
-        runs = max(1, ceil(state.frames, self.chunk))
-        latents = self.window * runs + 1
+        runs, latents = self.runs(state.frames), self.latents(state.frames)
         text = (
             f"A section is {counted(self.window, 'latent frame')}, which {'stands' if self.window == 1 else 'stand'} "
             f"for {counted(self.chunk, 'frame')}: {_is(state.frames, 'frame', 'take', 'takes')} "

@@ -154,6 +154,12 @@ class PassScopes(Scopes):
             self._wrappers[key] = any(isinstance(f, FunctionType) and f.__code__ is below for f in held)
         return self._wrappers[key]
 
+    def where(self) -> str:
+        """The passes that are running in the root, in words: ', in the pass with i=1'."""
+        passes = self._running[0].passes if self._running else []
+        said = [f"{k}={v}" for running in passes for k, v in running.node.attrs]
+        return f", in the pass with {', '.join(said)}" if said else ""
+
     # functions
 
     def _call(self, frame: FrameType, parent: _Running) -> Node:

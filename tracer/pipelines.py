@@ -133,11 +133,15 @@ class PipelineRecorder(Recorder):
         """The call is over: close the tree."""
         assert self._frame is not None
         if len(self._stack) > 1 or not ended(self._frame):
-            self._fail(self._failure[0] if self._failure else None, self.model)
+            # what is noticed first may be torch.no_grad's own end, while the exception passes through it
+            self._fail(sys.exc_info()[1] or (self._failure[0] if self._failure else None), self.model)
             return
         root = self._stack[0][1]
         self._close()
         self._done(root, None)
+
+    def _note_failure(self, error: BaseException, what: str) -> None:
+        super()._note_failure(error, what + self._passes.where())
 
     def _done(self, root: Node, sentence: str | None) -> None:
         self._roots.append(root)

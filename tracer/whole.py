@@ -84,7 +84,8 @@ def _refuse_fault(family: Family, config: Config, request: Request) -> None:
     found = plan(family.frames, config, request.frames, request.height, request.width)
     if found.fault:
         near = " or ".join(str(n) for n in (found.below, found.above) if n is not None)
-        raise BadRequest(f"--frames {request.frames}: {found.fault.rstrip('.')}; use {near}.")
+        use = f"; use {near}" if near else ""
+        raise BadRequest(f"--frames {request.frames}: {found.fault.rstrip('.')}{use}.")
 
 
 # building

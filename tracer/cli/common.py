@@ -8,7 +8,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -59,23 +59,32 @@ def kind_of(*kinds: str) -> Callable[[str], str]:
     return kind
 
 
-def run(prog: str, work: Callable[[], None], told: Callable[[TracerError], None] = lambda error: None) -> int:
-    """Do the work and return the exit code. Errors are one sentence on stderr; `told` may add to it."""
+def run(
+    parser: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Namespace], None],
+    told: Callable[[TracerError], None] = lambda error: None,
+) -> int:  # fmt: skip
+    """Do the work that the command line asks for, and return the exit code.
+
+    Errors are one sentence on stderr; `told` may add to it.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without · or × still gets its answer
     try:
-        work()
+        args, unknown = parser.parse_known_args(argv)
+        if unknown:
+            parser.refuse(unknown[0])
+        work(args)
         sys.stdout.flush()
     except TracerError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         told(error)
         return 2
     except BrokenPipeError:  # the reader has seen enough: `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full disk behind `>`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"{prog}: the output cannot be written: {error.strerror or error}.", file=sys.stderr)
+        print(f"{parser.prog}: the output cannot be written: {error.strerror or error}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -66,15 +66,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-
-    def work() -> None:
-        p = parser()
-        args, unknown = p.parse_known_args(argv)
-        if unknown:
-            p.refuse(unknown[0])
-        _run(args)
-
-    return run("plan-frames", work)
+    return run(parser(), argv, _run)
 
 
 def _run(args: argparse.Namespace) -> None:

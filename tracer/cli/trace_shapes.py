@@ -87,20 +87,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-
-    def work() -> None:
-        p = parser()
-        args, unknown = p.parse_known_args(argv)
-        if unknown:
-            p.refuse(unknown[0])
-        if args.list:
-            from tracer.cli.listing import print_list
-
-            print_list()
-        else:
-            _run(args)
-
-    return run("trace-shapes", work, _print_partial)
+    return run(parser(), argv, _run, _print_partial)
 
 
 def _print_partial(error: TracerError) -> None:
@@ -113,6 +100,11 @@ def _print_partial(error: TracerError) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    if args.list:
+        from tracer.cli.listing import print_list
+
+        print_list()
+        return
     kind = format_of(args.output, args.format, {".txt": "tree", ".json": "json"})
     if args.model is None and args.place is None:
         raise BadRequest("no MODEL is given: type trace-shapes cogvideox; trace-shapes --list shows them all.")

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from tracer.families._sizes import latents, refuse_parts
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
-from tracer.frame_steps import Crop, DecodeInTiles, EncodeByParity, Vae
+from tracer.frame_steps import Crop, DecodeInTiles, EncodeByParity, Vae, by_parity
 from tracer.frames import FrameRule
 
 CHECKPOINTS = (
@@ -59,13 +59,8 @@ def _inputs(config: Config) -> list[Input]:
     ]
 
 
-def latent_frames(frames: int) -> int:
-    """Latent frames the pipeline makes: N/4 rounded up, one more for odd N."""
-    return -(-frames // COMPRESSION_T) if frames % 2 == 0 else -(-(frames - 1) // COMPRESSION_T) + 1
-
-
 def _sizes(config: Config, r: Request) -> dict[str, int]:
-    return latents(r, latent_frames(r.frames), COMPRESSION)
+    return latents(r, by_parity(r.frames, COMPRESSION_T), COMPRESSION)
 
 
 def _check(config: Config, r: Request) -> Findings:

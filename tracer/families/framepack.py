@@ -40,6 +40,7 @@ WINDOW = 9  # latent frames of a window (latent_window_size of the pipeline)
 HISTORY = {"clean": 2, "history_2x": 2, "history_4x": 16}  # latent frames, and how coarse they are taken
 PATCH = 2  # rows and columns of latents in the finest patches of the history, and so in the window's
 _VAE = Vae(COMPRESSION, COMPRESSION_T, 16)
+_SECTIONS = Sections("pipelines/hunyuan_video/pipeline_hunyuan_video_framepack.py: __call__", _VAE, WINDOW)
 IMAGE_TOKENS = 729  # SigLIP on 384×384 pixels: 27·27 squares
 
 
@@ -79,16 +80,6 @@ def _inputs(config: Config) -> list[Input]:
     return inputs
 
 
-def sections(frames: int) -> int:
-    """Sections that so many frames take: the window of one alone decodes to 33 frames."""
-    return -(-frames // ((WINDOW - 1) * COMPRESSION_T + 1))
-
-
-def returned(frames: int) -> int:
-    """Frames that come out: 36 for each section, for its latents follow on others, and one for the given picture."""
-    return sections(frames) * WINDOW * COMPRESSION_T + 1
-
-
 def history(rows: int, columns: int) -> dict[str, int]:
     """Sizes of the history beside a grid of so many patches: rows and columns of the coarse ones, and all tokens.
 
@@ -119,10 +110,10 @@ def _check(config: Config, r: Request) -> Findings:
         )
     step = COMPRESSION * PATCH
     refuse_parts(found, r, step, step)
-    count, most = sections(r.frames), (WINDOW - 1) * COMPRESSION_T + 1
+    count, made = _SECTIONS.runs(r.frames), _VAE.frames(_SECTIONS.latents(r.frames))
     found.warnings.append(
         f"{counted(r.frames, 'frame')} {'takes' if r.frames == 1 else 'take'} {counted(count, 'section')}, as up to "
-        f"{count * most:,} do, and {returned(r.frames):,} come out: "
+        f"{count * _SECTIONS.chunk:,} do, and {made:,} come out: "
         f"{WINDOW * COMPRESSION_T} for each and one for the picture. No number comes out as asked."
     )
     return found
@@ -204,7 +195,7 @@ FAMILY = Family(
     frames=FrameRule(
         _VAE,
         steps=(
-            Sections("pipelines/hunyuan_video/pipeline_hunyuan_video_framepack.py: __call__", _VAE),
+            _SECTIONS,
             Decode("models/autoencoders/autoencoder_kl_hunyuan_video.py: _decode"),
         ),
         history=((2, 1, 2), (2, 2, 4), (16, 4, 8)),

@@ -14,8 +14,6 @@ weights started from (the class's own comments name 1152, 4096 and 120 tokens).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from tracer.families._sizes import latents, refuse_parts
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
 from tracer.frame_steps import DecodeEach, EncodeEach, Only, Vae
@@ -108,13 +106,6 @@ def _fit(point: dict[str, int], real: Sizes) -> None:
         point["x"] = point.get("y", 0)
 
 
-def _short(config: Config) -> Mapping[str, tuple[str, str, str]]:
-    return {
-        "S": ("tokens", "F*(H/p)*(W/p)", "video tokens"),
-        "D": ("hidden", "h*d", "width of the residual stream"),
-    }
-
-
 FAMILY = Family(
     name="latte",
     title="Latte",
@@ -130,7 +121,6 @@ FAMILY = Family(
     fit=_fit,
     probe_config=_follow,
     depths=(),
-    short=_short,
     compression=(1, COMPRESSION),
     frames=FrameRule(
         Vae(COMPRESSION, 1, 4),

@@ -21,9 +21,10 @@ from __future__ import annotations
 from typing import Any
 
 from tracer.derive import largest_prime
+from tracer.families._sizes import causal
 from tracer.families._wan_notes import notes
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
-from tracer.frame_steps import Decode, Encode, Round, Vae
+from tracer.frame_steps import Decode, Encode, Round, Vae, rounded
 from tracer.frames import FrameRule
 
 _480P = Request(batch=1, frames=81, height=480, width=832, text_tokens=512)
@@ -107,11 +108,6 @@ def _inputs(config: Config) -> list[Input]:
     return inputs
 
 
-def rounded(frames: int) -> int:
-    """What the pipeline makes of a frame count: 4n + 1."""
-    return frames if frames % COMPRESSION_T == 1 else frames // COMPRESSION_T * COMPRESSION_T + 1
-
-
 def _step(config: Config) -> int:
     return COMPRESSION * int(config["patch_size"][1])
 
@@ -120,7 +116,7 @@ def _sizes(config: Config, request: Request) -> dict[str, int]:
     step = _step(config)
     sizes = {
         "B": request.batch,
-        "F": (rounded(request.frames) - 1) // COMPRESSION_T + 1,
+        "F": causal(rounded(request.frames, COMPRESSION_T), COMPRESSION_T),
         "H": request.height // step * step // COMPRESSION,
         "W": request.width // step * step // COMPRESSION,
         "L": request.text_tokens,
@@ -144,7 +140,7 @@ def _check(config: Config, r: Request) -> Findings:
             f"--text-tokens {r.text_tokens} would be mixed up with the picture: the attention takes the last "
             f"{TEXT_ROWS} rows for text and all before them for the picture, whatever they are; use {TEXT_ROWS}."
         )
-    frames = rounded(r.frames)
+    frames = rounded(r.frames, COMPRESSION_T)
     if frames != r.frames:
         below = r.frames // COMPRESSION_T * COMPRESSION_T + 1
         below -= COMPRESSION_T if below > r.frames else 0
