@@ -18,6 +18,7 @@ from tracer.families._sizes import latents, refuse_parts
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
 from tracer.frame_steps import Crop, DecodeInTiles, EncodeByParity, Vae, by_parity
 from tracer.frames import FrameRule
+from tracer.rope.rope3d import Interpolation, Rope3D
 
 CHECKPOINTS = (
     Checkpoint(
@@ -90,6 +91,19 @@ def _short(config: Config) -> Mapping[str, tuple[str, str, str]]:
     }
 
 
+def _rope(config: Config) -> Rope3D:
+    third = config["attention_head_dim"] // 3
+    scales = (config["interpolation_scale_t"], config["interpolation_scale_h"], config["interpolation_scale_w"])
+    return Rope3D(
+        "allegro",
+        (third, third, third),
+        pairing="half-axis",
+        interpolation=Interpolation("linear", scales),
+        source="models/embeddings.py: get_3d_rotary_pos_embed_allegro, apply_rotary_emb_allegro",
+        remark="the published code keeps a table for each axis and looks the tokens' rows up in it",
+    )
+
+
 FAMILY = Family(
     name="allegro",
     title="Allegro",
@@ -117,4 +131,5 @@ FAMILY = Family(
             Crop("pipelines/allegro/pipeline_allegro.py: __call__"),
         ),
     ),
+    rope=_rope,
 )

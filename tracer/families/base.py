@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracer.errors import UnknownName
 from tracer.notes import Note
+from tracer.rope.rope3d import NoRope, Rope3D
 
 if TYPE_CHECKING:
     from tracer.frames import FrameRule
@@ -126,6 +127,11 @@ def no_sums(config: Config) -> Sequence[str]:
     return ()
 
 
+def no_rope(config: Config) -> Rope3D | NoRope:
+    """Positions are not turned into queries and keys."""
+    return NoRope("adds its positions to the tokens and turns nothing")
+
+
 def tokens_and_width(config: Config) -> Mapping[str, tuple[str, str, str]]:
     """S and D of a model that cuts latents into patches: letter -> name, formula, meaning."""
     grid = "F*(H/p)*(W/p)" + ("/p_t" if config.get("patch_size_t") else "")
@@ -149,7 +155,7 @@ class Family:
     they do in the real run. sums: formulas of sizes with many parts, which are tried before any search. short:
     abbreviations of the legend. depths: fields that count equal blocks. compression: of the VAE, frames and rows or
     columns of pixels to one latent. video: whether it has frames at all. frames: what its pipeline makes of a frame
-    count. notes: None where the default notes serve.
+    count. notes: None where the default notes serve. rope: how positions turn queries and keys.
     """
 
     name: str
@@ -174,6 +180,7 @@ class Family:
     compression: tuple[int, int] = (4, 8)
     video: bool = True
     frames: FrameRule | None = None
+    rope: Callable[[Config], Rope3D | NoRope] = no_rope
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name; the family's own name means the first one."""

@@ -22,6 +22,8 @@ from tracer.families._cogvideox_notes import notes
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
 from tracer.frame_steps import DecodeInPairs, Encode, Fill, Vae
 from tracer.frames import FrameRule
+from tracer.rope.grids import Crop, Whole
+from tracer.rope.rope3d import NoRope, Placement, Rope3D
 
 _1_0 = Request(batch=2, frames=49, height=480, width=720, text_tokens=226)
 _1_5 = Request(batch=2, frames=81, height=768, width=1360, text_tokens=226)
@@ -242,6 +244,24 @@ def _probe_config(config: Config, real: Sizes, point: Sizes) -> dict[str, Any]:
     return out
 
 
+def _rope(config: Config) -> Rope3D | NoRope:
+    if not config["use_rotary_positional_embeddings"]:
+        return NoRope("adds a sincos table to its tokens and turns nothing")
+    d, p, p_t = config["attention_head_dim"], config["patch_size"], config["patch_size_t"]
+    rows, columns = config["sample_height"] // p, config["sample_width"] // p
+    learned = "a learned table is added to the tokens as well" if config["use_learned_positional_embeddings"] else ""
+    return Rope3D(
+        "cogvideox",
+        (d // 4, d // 8 * 3, d // 8 * 3),
+        grid=Whole(most=(None, rows, columns)) if p_t else Crop((rows, columns)),
+        placement=Placement("before"),
+        axes=("F/p_t" if p_t else "F", "H/p", "W/p"),
+        source="pipelines/cogvideo/pipeline_cogvideox.py: _prepare_rotary_positional_embeddings; "
+        "models/embeddings.py: get_3d_rotary_pos_embed",
+        remark=learned,
+    )
+
+
 FAMILY = Family(
     name="cogvideox",
     title="CogVideoX",
@@ -267,4 +287,5 @@ FAMILY = Family(
         ),
         rope="use_rotary_positional_embeddings",
     ),
+    rope=_rope,
 )

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, nearest
+from tracer.rope.rope3d import Placement, Rope3D
 
 _REQUEST = Request(batch=1, frames=1, height=1024, width=1024, text_tokens=512)
 _SCRIPT = "diffusers' convert_flux_to_diffusers.py, which builds the class with its defaults"
@@ -111,6 +112,19 @@ def _short(config: Config) -> Mapping[str, tuple[str, str, str]]:
     return {"S": ("tokens", "H/p*(W/p)", "image tokens"), "D": ("hidden", "h*d", "width of the residual stream")}
 
 
+def _rope(config: Config) -> Rope3D:
+    return Rope3D(
+        "flux",
+        tuple(config["axes_dims_rope"]),
+        placement=Placement("before", "all"),
+        axes=("1", "H/p", "W/p"),
+        computed="float64",
+        source="models/transformers/transformer_flux.py: FluxPosEmbed; "
+        "pipelines/flux/pipeline_flux.py: _prepare_latent_image_ids",
+        remark="an image: the first axis is an index that the pipeline leaves at 0",
+    )
+
+
 FAMILY = Family(
     name="flux",
     title="FLUX.1",
@@ -127,4 +141,5 @@ FAMILY = Family(
     limited=lambda config: {"F": (1,)},
     compression=(1, COMPRESSION),
     video=False,
+    rope=_rope,
 )

@@ -21,10 +21,12 @@ from __future__ import annotations
 from tracer.derive import largest_prime
 from tracer.families._framepack_notes import notes
 from tracer.families._hunyuan_letters import HEADS, MLP, OUT, POOLED, TEXT
+from tracer.families._hunyuan_rope import hunyuan_rope
 from tracer.families._sizes import latents, refuse_parts
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
 from tracer.frame_steps import Decode, Sections, Vae, counted
 from tracer.frames import FrameRule
+from tracer.rope.rope3d import Rope3D
 
 CHECKPOINTS = (
     Checkpoint(
@@ -174,6 +176,17 @@ def _short(config: Config) -> dict[str, tuple[str, str, str]]:
     }
 
 
+def _rope(config: Config) -> Rope3D:
+    return hunyuan_rope(
+        "framepack",
+        config,
+        source="models/transformers/transformer_hunyuan_video_framepack.py: HunyuanVideoFramepackRotaryPosEmbed",
+        axes=("F", f"H/{PATCH}", f"W/{PATCH}"),
+        remark="the pipeline hands in the frames' positions, section by section; shown as 0, 1, 2, ... . The packed "
+        "history turns too, by the mean of its tokens' cosines and sines",
+    )
+
+
 FAMILY = Family(
     name="framepack",
     title="FramePack",
@@ -200,4 +213,5 @@ FAMILY = Family(
         ),
         history=((2, 1, 2), (2, 2, 4), (16, 4, 8)),
     ),
+    rope=_rope,
 )

@@ -20,9 +20,11 @@ from typing import Any
 
 from tracer.families._gamecraft_notes import notes
 from tracer.families._hunyuan_letters import HEADS, MLP, OUT, POOLED, TEXT
+from tracer.families._hunyuan_rope import hunyuan_rope
 from tracer.families._sizes import latents
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
 from tracer.gamecraft_frames import frame_rule, latent_count
+from tracer.rope.rope3d import Rope3D
 
 _SOURCE = (
     "hymm_sp/modules/models.py and scripts/run_sample_batch_sp.sh of github.com/Tencent-Hunyuan/Hunyuan-GameCraft-1.0; "
@@ -132,6 +134,14 @@ def _probe_config(config: Config, real: Sizes, point: Sizes) -> dict[str, Any]:
     return {"clip_frames": COMPRESSION_T * (action - 1) + 1}
 
 
+def _rope(config: Config) -> Rope3D:
+    return hunyuan_rope(
+        "gamecraft",
+        config,
+        source="Hunyuan-GameCraft-1.0 hymm_sp/modules/posemb_layers.py: get_nd_rotary_pos_embed",
+    )
+
+
 FAMILY = Family(
     name="gamecraft",
     title="Hunyuan-GameCraft",
@@ -149,4 +159,5 @@ FAMILY = Family(
     depths=("num_layers", "num_single_layers", "num_refiner_layers"),
     notes=notes,
     frames=frame_rule(),
+    rope=_rope,
 )

@@ -19,11 +19,13 @@ official conversion script; named at each checkpoint.
 from __future__ import annotations
 
 from tracer.families._hunyuan_letters import HEADS, MLP, OUT, POOLED, TEXT
+from tracer.families._hunyuan_rope import hunyuan_rope
 from tracer.families._hunyuanvideo_notes import notes
 from tracer.families._sizes import causal, latents, refuse_parts, say_lost
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request
 from tracer.frame_steps import Decode, Drop, Encode, Vae
 from tracer.frames import FrameRule
+from tracer.rope.rope3d import Rope3D
 
 
 def _request(text_tokens: int) -> Request:
@@ -112,6 +114,14 @@ def _constraints(config: Config) -> list[str]:
     return out
 
 
+def _rope(config: Config) -> Rope3D:
+    return hunyuan_rope(
+        "hunyuanvideo",
+        config,
+        source="models/transformers/transformer_hunyuan_video.py: HunyuanVideoRotaryPosEmbed",
+    )
+
+
 FAMILY = Family(
     name="hunyuanvideo",
     title="HunyuanVideo",
@@ -137,4 +147,5 @@ FAMILY = Family(
             ),
         ),
     ),
+    rope=_rope,
 )

@@ -18,11 +18,13 @@ conversion script convert_hunyuan_video1_5_to_diffusers.py, and the original con
 from __future__ import annotations
 
 from tracer.families._hunyuan_letters import HEADS, MLP, OUT, TEXT
+from tracer.families._hunyuan_rope import hunyuan_rope
 from tracer.families._hunyuanvideo15_notes import notes
 from tracer.families._sizes import causal, say_lost
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, nearest
 from tracer.frame_steps import Decode, Encode, Vae
 from tracer.frames import FrameRule
+from tracer.rope.rope3d import Rope3D
 
 _SOURCE = (
     "diffusers' convert_hunyuan_video1_5_to_diffusers.py; config.json of "
@@ -181,6 +183,15 @@ def _sums(config: Config) -> list[str]:
     return ["L + G + I", "F*H*W + L + G + I"]
 
 
+def _rope(config: Config) -> Rope3D:
+    return hunyuan_rope(
+        "hunyuanvideo15",
+        config,
+        source="models/transformers/transformer_hunyuan_video15.py: HunyuanVideo15RotaryPosEmbed",
+        axes=("F", "H", "W"),
+    )
+
+
 FAMILY = Family(
     name="hunyuanvideo15",
     title="HunyuanVideo 1.5",
@@ -205,4 +216,5 @@ FAMILY = Family(
             Decode("models/autoencoders/autoencoder_kl_hunyuanvideo15.py: _decode"),
         ),
     ),
+    rope=_rope,
 )

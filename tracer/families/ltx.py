@@ -22,6 +22,7 @@ from tracer.families._sizes import causal, latents, refuse_parts, say_lost
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
 from tracer.frame_steps import Decode, Encode, Vae
 from tracer.frames import FrameRule
+from tracer.rope.rope3d import NoRope, Placement
 
 _REQUEST = Request(batch=2, frames=161, height=512, width=704, text_tokens=128)
 
@@ -114,6 +115,10 @@ def _short(config: Config) -> Mapping[str, tuple[str, str, str]]:
     return {"S": ("tokens", "F*H*W", "video tokens"), "D": ("hidden", "h*d", "width of the residual stream")}
 
 
+def _rope(config: Config) -> NoRope:
+    return NoRope("spreads its frequencies over all heads together, so that no head has a split", Placement("none"))
+
+
 FAMILY = Family(
     name="ltx",
     title="LTX-Video",
@@ -138,4 +143,5 @@ FAMILY = Family(
             Decode("models/autoencoders/autoencoder_kl_ltx.py: _decode"),
         ),
     ),
+    rope=_rope,
 )

@@ -18,6 +18,7 @@ from tracer.families._sizes import causal, latents, refuse_parts, say_lost
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes
 from tracer.frame_steps import Decode, Encode, Vae
 from tracer.frames import FrameRule
+from tracer.rope.rope3d import NoRope, Placement
 
 CHECKPOINTS = (
     Checkpoint(
@@ -80,6 +81,10 @@ def _one_more(config: Config, real: Sizes, point: Sizes) -> dict[str, int]:
     return {"num_layers": point.get("num_layers", 1) + 1}
 
 
+def _rope(config: Config) -> NoRope:
+    return NoRope("learns its frequencies, so that no table follows from its config", Placement("after"))
+
+
 FAMILY = Family(
     name="mochi",
     title="Mochi",
@@ -103,4 +108,5 @@ FAMILY = Family(
             Decode("models/autoencoders/autoencoder_kl_mochi.py: _decode"),
         ),
     ),
+    rope=_rope,
 )

@@ -26,6 +26,8 @@ from tracer.families._wan_notes import notes
 from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Letter, Request, Sizes, nearest
 from tracer.frame_steps import Decode, Encode, Round, Vae, rounded
 from tracer.frames import FrameRule
+from tracer.rope.grids import Whole
+from tracer.rope.rope3d import Rope3D
 
 _480P = Request(batch=1, frames=81, height=480, width=832, text_tokens=512)
 _720P = Request(batch=1, frames=81, height=720, width=1280, text_tokens=512)
@@ -214,6 +216,18 @@ def _short(config: Config) -> dict[str, tuple[str, str, str]]:
     }
 
 
+def _rope(config: Config) -> Rope3D:
+    most = config["rope_max_seq_len"]
+    return Rope3D(
+        "wan",
+        (rope_frames(config), rope_rows(config), rope_rows(config)),
+        grid=Whole(most=(most, most, most)),
+        axes=("F/p_t", "H/p", "W/p"),
+        computed="float64",
+        source="models/transformers/transformer_wan.py: WanRotaryPosEmbed",
+    )
+
+
 FAMILY = Family(
     name="wan",
     title="Wan 2.1",
@@ -240,4 +254,5 @@ FAMILY = Family(
             Decode("models/autoencoders/autoencoder_kl_wan.py: _decode"),
         ),
     ),
+    rope=_rope,
 )

@@ -1,0 +1,36 @@
+"""3D rotary positions: published variants as data, to build, look at, compare and check.
+
+`from tracer import rope` loads no torch and no numpy; each name brings what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tracer.rope.grids import Crop as Crop
+    from tracer.rope.grids import Whole as Whole
+    from tracer.rope.rope3d import Interpolation as Interpolation
+    from tracer.rope.rope3d import Placement as Placement
+    from tracer.rope.rope3d import Rope3D as Rope3D
+    from tracer.rope.variants import changed as changed
+    from tracer.rope.variants import names as names
+    from tracer.rope.variants import published as published
+
+_HOME = {
+    "Crop": "grids", "Whole": "grids", "Interpolation": "rope3d", "Placement": "rope3d", "Rope3D": "rope3d",
+    "changed": "variants", "names": "variants", "published": "variants",
+}  # fmt: skip
+
+__all__ = ["Crop", "Interpolation", "Placement", "Rope3D", "Whole", "changed", "names", "published"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"tracer.rope.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'tracer.rope' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

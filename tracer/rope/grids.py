@@ -1,0 +1,100 @@
+"""Where tokens stand: positions along frame, row and column for a grid of tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracer.errors import BadRequest
+
+Sizes = tuple[int, int, int]
+"""Tokens along frame, row and column: (T, H, W)."""
+
+AXES = ("frame", "row", "column")
+
+
+def check_grid(sizes: Sizes) -> None:
+    """Raise BadRequest unless there are three counts of at least one token."""
+    counts = len(sizes) == 3 and all(isinstance(n, int) and not isinstance(n, bool) for n in sizes)
+    if not counts or min(sizes) < 1:
+        given = ", ".join(str(n) for n in sizes)
+        raise BadRequest(
+            f"a grid of ({given}) tokens: it has three sizes of at least 1, for frame, row and column, such as "
+            "(13, 30, 45)."
+        )
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Whole numbers on every axis: first, first + 1, ... .
+
+    first: where each axis begins. most: rows of the table that they are sliced from; None where there is no end.
+    """
+
+    first: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    most: tuple[int | None, int | None, int | None] = (None, None, None)
+
+    def positions(self, sizes: Sizes) -> tuple[list[float], list[float], list[float]]:
+        """Positions along the three axes. Raises BadRequest beyond the end of a table."""
+        check_grid(sizes)
+        for axis, n, most in zip(AXES, sizes, self.most, strict=True):
+            if most is not None and n > most:
+                raise BadRequest(f"{n} positions along the {axis} are beyond the table's {most}; use at most {most}.")
+        t, h, w = ([first + i for i in range(n)] for first, n in zip(self.first, sizes, strict=True))
+        return t, h, w
+
+    @property
+    def words(self) -> str:
+        """How positions come about, in a few words."""
+        said = "whole numbers"
+        if any(self.first):
+            said += " from " + ", ".join(f"{a} {f:g}" for a, f in zip(AXES, self.first, strict=True) if f)
+        ends = [f"{a} {m:,}" for a, m in zip(AXES, self.most, strict=True) if m is not None]
+        return f"{said}, the first of a table ({', '.join(ends)})" if ends else said
+
+
+WHOLE = Whole()
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Rows and columns spread over a crop of a base grid; frames are whole numbers.
+
+    The tokens' grid is scaled, with its proportions, until it fits the base grid, and centred there; positions run
+    from its first row or column in equal steps. base: rows and columns of that grid.
+
+    Source: diffusers' pipelines/cogvideo/pipeline_cogvideox.py, get_resize_crop_region_for_grid, and
+    models/embeddings.py, get_3d_rotary_pos_embed with grid_type "linspace".
+    """
+
+    base: tuple[int, int]
+
+    def region(self, sizes: Sizes) -> tuple[tuple[int, int], tuple[int, int]]:
+        """First and end (row, column) of the crop; both rounded, so proportions hold to half a row."""
+        check_grid(sizes)
+        (base_rows, base_columns), (_, rows, columns) = self.base, sizes
+        if rows / columns > base_rows / base_columns:
+            high, wide = base_rows, round(base_rows / rows * columns)
+        else:
+            high, wide = round(base_columns / columns * rows), base_columns
+        top, left = round((base_rows - high) / 2.0), round((base_columns - wide) / 2.0)
+        return (top, left), (top + high, left + wide)
+
+    def positions(self, sizes: Sizes) -> tuple[list[float], list[float], list[float]]:
+        """Positions along the three axes. The last one is stop·(n - 1)/n, wherever the crop begins."""
+        (top, left), (bottom, right) = self.region(sizes)
+        frames, rows, columns = sizes
+        return [float(i) for i in range(frames)], _spread(top, bottom, rows), _spread(left, right, columns)
+
+    @property
+    def words(self) -> str:
+        """How positions come about, in a few words."""
+        rows, columns = self.base
+        return f"frames: whole numbers; rows and columns: spread over a crop of {rows}×{columns}"
+
+
+def _spread(start: float, stop: float, n: int) -> list[float]:
+    last = stop * (n - 1) / n
+    return [start + (last - start) * i / (n - 1) if n > 1 else float(start) for i in range(n)]
+
+
+Grid = Whole | Crop

@@ -1,0 +1,341 @@
+"""A 3D rotary position embedding, described by data: frequencies, angles, tables, rotation and its inverse.
+
+A head of d numbers is cut into pairs. A pair belongs to one axis (frame, row or column) and is turned in its plane by
+position · frequency. Within an axis of n numbers the k-th pair turns at theta^(-2k/n) radians for each position, so
+every axis has its own range from fast to slow. The product of a turned query with a turned key then depends on the
+difference of their positions alone.
+
+Sources: Su et al., RoFormer (arXiv 2104.09864), equations 14 to 16, for one axis; the code named at each variant for
+how the axes share a head. Tables are computed in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from tracer.errors import BadRequest
+from tracer.rope.grids import AXES, WHOLE, Grid, Sizes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+Array = TypeVar("Array")
+"""A numpy array or a torch tensor."""
+
+Pairing = Literal["interleaved", "half", "half-axis"]
+PAIRINGS: dict[str, str] = {
+    "interleaved": "neighbours: (0, 1), (2, 3), ...",
+    "half": "across the halves of the head: (0, d/2), (1, d/2 + 1), ...",
+    "half-axis": "across the halves of each axis' part",
+}
+KINDS = ("none", "linear", "ntk")
+MASKED = -1
+"""A coordinate with this value leaves its token as it is."""
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """How a rope is fitted to more positions than it was trained on, axis by axis.
+
+    linear: positions are divided by the factor (Chen et al., arXiv 2306.15595). ntk: theta is multiplied by
+    factor^(n/(n - 2)) for an axis of n numbers, so that the slowest pair is slowed by the factor and the fastest
+    stays (the `theta_rescale_factor` of HunyuanVideo's modules/posemb_layers.py, after the "NTK-aware" proposal).
+    """
+
+    kind: Literal["none", "linear", "ntk"] = "none"
+    factors: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise BadRequest(f"'{self.kind}' is no interpolation; it is {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
+        if len(self.factors) != 3 or min(self.factors) <= 0:
+            given = ", ".join(f"{f:g}" for f in self.factors)
+            raise BadRequest(f"interpolation factors ({given}): there are three, above 0, for frame, row and column.")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which tokens of the attended sequence are turned.
+
+    text: where the text's tokens stand: 'before' or 'after' the video's, or 'none' where they are not in that
+    sequence (cross-attention). turned: 'video', or 'all' where text tokens go through the rotation at position 0,
+    which leaves them as they are.
+    """
+
+    text: Literal["before", "after", "none"] = "none"
+    turned: Literal["video", "all"] = "video"
+
+    def video(self, video: int, text: int) -> tuple[int, int]:
+        """First and end index of the video's tokens in the sequence."""
+        first = text if self.text == "before" else 0
+        return first, first + video
+
+    def length(self, video: int, text: int) -> int:
+        """Tokens of the sequence."""
+        return video + (text if self.text != "none" else 0)
+
+
+@dataclass(frozen=True)
+class NoRope:
+    """Why a model has no rope that can be described here, as a clause that follows its name."""
+
+    reason: str
+    placement: Placement | None = None
+    """Which tokens it turns, where it turns some."""
+
+
+@dataclass(frozen=True)
+class Rope3D:
+    """A 3D rotary position embedding.
+
+    split: numbers of a head for frame, row and column. pairing: which two numbers of a head turn together, a key of
+    PAIRINGS. grid: where tokens stand. trained: the token grid of the published request. axes: tokens along the
+    three axes, as formulas of the model's letters. dtype: of the tables in the published code; computed: of the
+    angles there. source: the code that does this. remark: what else is to be known.
+
+    Raises BadRequest for a split that is not three even numbers of at least 2, for a theta of at most 1 and for
+    an unknown pairing.
+    """
+
+    name: str
+    split: tuple[int, int, int]
+    theta: float = 10000.0
+    pairing: Pairing = "interleaved"
+    grid: Grid = WHOLE
+    interpolation: Interpolation = Interpolation()
+    placement: Placement = Placement()
+    trained: Sizes | None = None
+    axes: tuple[str, str, str] = ("F", "H/p", "W/p")
+    dtype: str = "float32"
+    computed: str = "float32"
+    source: str = ""
+    remark: str = ""
+
+    def __post_init__(self) -> None:
+        given = "/".join(str(n) for n in self.split)
+        if len(self.split) != 3 or any(not isinstance(n, int) or n < 2 for n in self.split):
+            raise BadRequest(
+                f"a split of {given}: a head is split in three parts of at least 2 numbers, for frame, row and "
+                "column, such as 16/24/24."
+            )
+        for axis, n in zip(AXES, self.split, strict=True):
+            if n % 2:
+                raise BadRequest(
+                    f"a split of {given}: the {axis}'s {n} numbers do not make pairs; each part must be even, such "
+                    "as 16/24/24."
+                )
+        if not self.theta > 1:
+            raise BadRequest(f"a theta of {self.theta:g}: it must be above 1, such as 10000 or 256.")
+        if self.pairing not in PAIRINGS:
+            raise BadRequest(f"'{self.pairing}' is no pairing; it is {', '.join(PAIRINGS)}.")
+
+    @property
+    def head_dim(self) -> int:
+        """Numbers of a head, d."""
+        return sum(self.split)
+
+    @property
+    def parts(self) -> tuple[slice, slice, slice]:
+        """Pairs of each axis, as slices of the d/2 pairs in the order frame, row, column."""
+        t, h, w = (n // 2 for n in self.split)
+        return slice(0, t), slice(t, t + h), slice(t + h, t + h + w)
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The two columns of each pair, in the order frame, row, column, each from fast to slow."""
+        if self.pairing == "interleaved":
+            return [(2 * j, 2 * j + 1) for j in range(self.head_dim // 2)]
+        if self.pairing == "half":
+            return [(j, j + self.head_dim // 2) for j in range(self.head_dim // 2)]
+        starts = accumulate(self.split[:-1], initial=0)
+        return [(s + k, s + k + n // 2) for s, n in zip(starts, self.split, strict=True) for k in range(n // 2)]
+
+    def thetas(self) -> tuple[float, float, float]:
+        """Theta of each axis, after interpolation. Raises BadRequest for ntk on a part of two numbers."""
+        if self.interpolation.kind != "ntk":
+            return (self.theta,) * 3
+        if min(self.split) < 4:
+            raise BadRequest(
+                f"ntk interpolation of a split of {'/'.join(map(str, self.split))}: a part of 2 numbers has one pair, "
+                "which no theta slows; use linear."
+            )
+        t, h, w = (self.theta * f ** (n / (n - 2)) for f, n in zip(self.interpolation.factors, self.split, strict=True))
+        return t, h, w
+
+    def frequencies(self) -> tuple[Floats, Floats, Floats]:
+        """Radians for each whole position, of every pair: three arrays (n/2,), from fast to slow."""
+        import numpy as np
+
+        linear = self.interpolation.kind == "linear"
+        factors = self.interpolation.factors if linear else (1.0, 1.0, 1.0)
+        t, h, w = (
+            theta ** (-np.arange(0, n, 2, dtype=np.float64) / n) / f
+            for theta, n, f in zip(self.thetas(), self.split, factors, strict=True)
+        )
+        return t, h, w
+
+    def wavelengths(self) -> tuple[Floats, Floats, Floats]:
+        """Positions for one whole turn of every pair: three arrays (n/2,), from short to long."""
+        import numpy as np
+
+        t, h, w = (2 * np.pi / f for f in self.frequencies())
+        return t, h, w
+
+    def positions(self, sizes: Sizes) -> tuple[Floats, Floats, Floats]:
+        """Where tokens stand along the three axes, before interpolation: arrays (T,), (H,), (W,)."""
+        import numpy as np
+
+        t, h, w = (np.asarray(p, dtype=np.float64) for p in self.grid.positions(sizes))
+        return t, h, w
+
+    def coordinates(self, sizes: Sizes) -> Floats:
+        """(frame, row, column) of every token, frames outermost: (S, 3) with S = T·H·W."""
+        import numpy as np
+
+        return np.stack(np.meshgrid(*self.positions(sizes), indexing="ij"), axis=-1).reshape(-1, 3)
+
+    def angles(self, sizes: Sizes) -> Floats:
+        """Radians by which every pair of every token turns: (S, d/2)."""
+        return self._turns(self.coordinates(sizes))
+
+    def at(self, coordinates: Any) -> Floats:
+        """Radians at given coordinates (..., 3): (..., d/2).
+
+        A token with a coordinate of -1 is masked: its angles are 0, so that rotation leaves it as it is.
+        """
+        import numpy as np
+
+        places = np.asarray(coordinates, dtype=np.float64)
+        if places.shape[-1:] != (3,):
+            raise BadRequest(f"coordinates of shape {places.shape}: the last axis holds frame, row and column.")
+        angles = self._turns(places)
+        angles[(places == MASKED).any(axis=-1)] = 0.0
+        return angles
+
+    def _turns(self, places: Floats) -> Floats:
+        import numpy as np
+
+        return np.concatenate([places[..., i, None] * f for i, f in enumerate(self.frequencies())], axis=-1)
+
+    def tables(self, sizes: Sizes, *, like: Any = None) -> tuple[Any, Any]:
+        """Cosines and sines for every token and column, (S, d) each, laid out by the pairing.
+
+        like: a torch tensor whose device and floating dtype the tables take; numpy float64 without it.
+        """
+        return self.laid_out(self.angles(sizes), like=like)
+
+    def laid_out(self, angles: Floats, *, like: Any = None) -> tuple[Any, Any]:
+        """Cosines and sines of angles (..., d/2), each at both columns of its pair: (..., d)."""
+        import numpy as np
+
+        columns = np.argsort(np.concatenate([[a for a, _ in self.pairs], [b for _, b in self.pairs]]))
+        cos, sin = (np.concatenate([f(angles)] * 2, axis=-1)[..., columns] for f in (np.cos, np.sin))
+        return (cos, sin) if like is None else (_like(cos, like), _like(sin, like))
+
+    def apply(self, x: Array, tables: tuple[Any, Any], *, axis: int = -2, inverse: bool = False) -> Array:
+        """Turn every pair of x by the angle of its token.
+
+        x: (..., S, d), numpy or torch, with tokens along `axis`. tables: cosines and sines as `tables` lays them
+        out, (S, d) or any shape that goes with x's. inverse: turn back. The result has x's shape and dtype; it is
+        computed in the tables' where that is wider.
+        """
+        cos, sin = tables
+        if _is_torch(x) and not _is_torch(cos):
+            cos, sin = (_like(table, _single(x)) for table in (cos, sin))
+        first, second = [a for a, _ in self.pairs], [b for _, b in self.pairs]
+        values: Any = x
+        if values.shape[-1] != self.head_dim:
+            raise BadRequest(
+                f"a head of {values.shape[-1]} numbers does not fit a split of {'/'.join(map(str, self.split))}, "
+                f"which is for {self.head_dim}."
+            )
+        axis = axis % values.ndim
+        rows = tuple(values.shape[axis] if i == axis else 1 for i in range(values.ndim - 1))
+        if cos.ndim == 2:
+            cos, sin = (table.reshape(*rows, self.head_dim) for table in (cos, sin))
+        cos, sin = cos[..., first], (-sin if inverse else sin)[..., first]
+        a, b = values[..., first], values[..., second]
+        turned = _join(a * cos - b * sin, a * sin + b * cos)[..., _inverse([*first, *second])]
+        out: Array = turned.to(values.dtype) if _is_torch(x) else turned.astype(values.dtype)
+        return out
+
+    def rotate(self, x: Array, sizes: Sizes, *, text: int = 0, axis: int = -2, inverse: bool = False) -> Array:
+        """Turn the video's tokens of an attended sequence x (..., L + S, d), and no others.
+
+        text: L, tokens of text in the sequence; their place is the placement's.
+        """
+        import numpy as np
+
+        values: Any = x
+        axis = axis % values.ndim
+        angles = self.angles(sizes)
+        expected = self.placement.length(len(angles), text)
+        if values.shape[axis] != expected:
+            raise BadRequest(
+                f"a sequence of {values.shape[axis]:,} tokens: a grid of {'×'.join(map(str, sizes))} with "
+                f"{text} of text makes {expected:,}."
+            )
+        whole = np.zeros((expected, self.head_dim // 2))
+        first, end = self.placement.video(len(angles), text)
+        whole[first:end] = angles
+        return self.apply(x, self.laid_out(whole), axis=axis, inverse=inverse)
+
+    def permutation(self, pairing: Pairing) -> list[int]:
+        """Columns of a head in the order that another pairing expects.
+
+        Take the rows of the query and key projections, and of the norms on them, in this order within each head,
+        and weights trained with this rope's pairing work under the other one: x[..., permutation].
+        """
+        other = replace(self, pairing=pairing)
+        order = [0] * self.head_dim
+        for mine, theirs in zip(self.pairs, other.pairs, strict=True):
+            order[theirs[0]], order[theirs[1]] = mine
+        return order
+
+    def stretched(self, kind: Literal["none", "linear", "ntk"], sizes: Sizes) -> Rope3D:
+        """This rope fitted to a grid beyond the trained one, by the ratio of both on each axis; never below 1."""
+        if self.trained is None:
+            raise BadRequest(f"{self.name} names no trained grid to stretch from.")
+        t, h, w = (max(1.0, n / m) for n, m in zip(sizes, self.trained, strict=True))
+        return replace(self, interpolation=Interpolation(kind, (t, h, w)))
+
+
+def _is_torch(x: Any) -> bool:
+    return hasattr(x, "new_empty")
+
+
+def _inverse(order: list[int]) -> list[int]:
+    out = [0] * len(order)
+    for place, column in enumerate(order):
+        out[column] = place
+    return out
+
+
+def _join(a: Any, b: Any) -> Any:
+    """Both along the last axis, in the library that they come from."""
+    if _is_torch(a):
+        import torch
+
+        return torch.cat((a, b), dim=-1)
+    import numpy as np
+
+    return np.concatenate((a, b), axis=-1)
+
+
+def _single(tensor: Any) -> Any:
+    """An empty tensor on the same device that is at least float32: half a float is too coarse for tables."""
+    empty = tensor.new_empty(0)
+    return empty if tensor.element_size() >= 4 else empty.float()
+
+
+def _like(values: Floats, tensor: Any) -> Any:
+    """A tensor of these values, with the other's device, and its dtype where that is a floating one."""
+    import torch
+
+    dtype = tensor.dtype if tensor.is_floating_point() else torch.float64
+    return torch.as_tensor(values, device=tensor.device).to(dtype)
