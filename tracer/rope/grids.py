@@ -42,6 +42,11 @@ class Whole:
         t, h, w = ([first + i for i in range(n)] for first, n in zip(self.first, sizes, strict=True))
         return t, h, w
 
+    def extent(self, sizes: Sizes) -> tuple[int, int, int]:
+        """Positions that the tokens fill along each axis, the last token's included."""
+        check_grid(sizes)
+        return sizes
+
     @property
     def words(self) -> str:
         """How positions come about, in a few words."""
@@ -84,6 +89,11 @@ class Crop:
         (top, left), (bottom, right) = self.region(sizes)
         frames, rows, columns = sizes
         return [float(i) for i in range(frames)], _spread(top, bottom, rows), _spread(left, right, columns)
+
+    def extent(self, sizes: Sizes) -> tuple[int, int, int]:
+        """Positions that the tokens fill along each axis: rows and columns never more than the base grid has."""
+        (top, left), (bottom, right) = self.region(sizes)
+        return sizes[0], bottom - top, right - left
 
     @property
     def words(self) -> str:

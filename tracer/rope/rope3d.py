@@ -298,10 +298,16 @@ class Rope3D:
         return order
 
     def stretched(self, kind: Literal["none", "linear", "ntk"], sizes: Sizes) -> Rope3D:
-        """This rope fitted to a grid beyond the trained one, by the ratio of both on each axis; never below 1."""
+        """This rope fitted to a grid beyond the trained one.
+
+        The factor of an axis is the ratio of the positions that both fill, and never below 1. On a crop rows and
+        columns fill no more than the base grid, so only frames are stretched. Raises BadRequest without a trained
+        grid.
+        """
         if self.trained is None:
             raise BadRequest(f"{self.name} names no trained grid to stretch from.")
-        t, h, w = (max(1.0, n / m) for n, m in zip(sizes, self.trained, strict=True))
+        now, then = self.grid.extent(sizes), self.grid.extent(self.trained)
+        t, h, w = (max(1.0, n / m) for n, m in zip(now, then, strict=True))
         return replace(self, interpolation=Interpolation(kind, (t, h, w)))
 
 

@@ -1,0 +1,166 @@
+"""What there is to see in a rope: its bands, how alike places are to it, what stretching does, what tables weigh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import pi, prod
+from typing import TYPE_CHECKING
+
+from tracer.errors import BadRequest
+from tracer.rope.grids import AXES, Sizes
+from tracer.rope.rope3d import KINDS, Rope3D
+from tracer.shapes import DTYPE_BYTES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Band:
+    """One pair: its axis, its place from fast (0) to slow within it, its two columns of a head.
+
+    frequency: radians for one position. wavelength: positions for a whole turn. step: radians between neighbouring
+    tokens. reach: radians over all positions that the tokens fill.
+    """
+
+    axis: str
+    index: int
+    columns: tuple[int, int]
+    frequency: float
+    wavelength: float
+    step: float
+    reach: float
+
+
+def bands(rope: Rope3D, sizes: Sizes) -> tuple[Band, ...]:
+    """Every pair of a head on a grid of tokens, in the order frame, row, column, each from fast to slow."""
+    out = []
+    pairs = iter(rope.pairs)
+    axes = zip(AXES, rope.frequencies(), rope.positions(sizes), rope.grid.extent(sizes), strict=True)
+    for axis, frequencies, places, extent in axes:
+        step = float(places[1] - places[0]) if len(places) > 1 else 0.0
+        for k, frequency in enumerate(frequencies.tolist()):
+            wavelength = 2 * pi / frequency
+            out.append(Band(axis, k, next(pairs), frequency, wavelength, step * frequency, extent * frequency))
+    return tuple(out)
+
+
+def similarity(rope: Rope3D, sizes: Sizes, query: Sizes) -> tuple[Floats, Floats, Floats]:
+    """How alike a query and keys of the same content are along the three lines through the query's token.
+
+    query: index of its token along frame, row and column. Returns arrays (T,), (H,), (W,), 1 at the query itself: the
+    mean over all pairs of cos(angle of query - angle of key), which is q·k/|q|² for vectors with equal weight on
+    every pair.
+    """
+    _check_query(sizes, query)
+    out = []
+    for places, at, frequencies in zip(rope.positions(sizes), query, rope.frequencies(), strict=True):
+        out.append(_mean_cosine(places - places[at], frequencies, rope.head_dim // 2))
+    t, h, w = out
+    return t, h, w
+
+
+def similarity_plane(rope: Rope3D, sizes: Sizes, query: Sizes) -> Floats:
+    """The same for all rows and columns of the query's frame: (H, W)."""
+    _check_query(sizes, query)
+    _, rows, columns = rope.positions(sizes)
+    _, fast_h, fast_w = rope.frequencies()
+    pairs = rope.head_dim // 2
+    along_h = _mean_cosine(rows - rows[query[1]], fast_h, pairs)
+    along_w = _mean_cosine(columns - columns[query[2]], fast_w, pairs)
+    return along_h[:, None] + along_w[None, :] - 1.0
+
+
+def _mean_cosine(differences: Floats, frequencies: Floats, pairs: int) -> Floats:
+    """Pairs of the other axes do not turn along this line: their cosine is 1."""
+    import numpy as np
+
+    own = np.cos(differences[:, None] * frequencies).sum(axis=-1)
+    still = pairs - len(frequencies)
+    out: Floats = (own + still) / pairs
+    return out
+
+
+def _check_query(sizes: Sizes, query: Sizes) -> None:
+    if any(not 0 <= at < n for at, n in zip(query, sizes, strict=True)):
+        given, grid = ", ".join(map(str, query)), "×".join(map(str, sizes))
+        raise BadRequest(
+            f"a query at token ({given}) is outside the grid of {grid}; each index runs from 0 to its size less one."
+        )
+
+
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One way to go from the trained grid to another one.
+
+    factors: of the three axes. finest: for each axis, how far neighbouring tokens are turned apart by its fastest
+    pair, over the same in training. unseen: for each axis, pairs that see relative angles which training had
+    not: pairs that turned by less than half a turn over the trained grid, and turn by more now. (Differences of
+    positions have both signs, so half a turn each way is the whole circle.) fresh: for each axis, the share of the
+    circle that is new, in the mean of its pairs. reach: of each pair, in radians; trained: the same on the trained
+    grid.
+    """
+
+    kind: str
+    factors: tuple[float, float, float]
+    finest: tuple[float, ...]
+    unseen: tuple[int, ...]
+    fresh: tuple[float, ...]
+    reach: tuple[float, ...]
+    trained: tuple[float, ...]
+
+
+def stretches(rope: Rope3D, sizes: Sizes) -> tuple[Stretch, ...]:
+    """What a grid of tokens is to a rope without, with linear and with ntk interpolation, beside the trained grid.
+
+    Raises BadRequest for a rope that names no trained grid.
+    """
+    if rope.trained is None:
+        raise BadRequest(f"{rope.name} names no trained grid to stretch from.")
+    then = bands(rope, rope.trained)
+    out = []
+    for kind in KINDS:
+        fitted = rope.stretched(kind, sizes)  # type: ignore[arg-type]
+        now = bands(fitted, sizes)
+        finest, unseen, fresh = [], [], []
+        for axis in AXES:
+            both = [(a, b) for a, b in zip(then, now, strict=True) if a.axis == axis]
+            first, last = both[0]
+            finest.append(last.step / first.step if first.step and last.step else 1.0)
+            more = [(min(b.reach, pi) - min(a.reach, pi)) / pi for a, b in both]
+            unseen.append(sum(m > _ROUNDING for m in more))
+            fresh.append(max(0.0, sum(more) / len(more)))
+        out.append(
+            Stretch(
+                kind, fitted.interpolation.factors if kind != "none" else (1.0, 1.0, 1.0), tuple(finest),
+                tuple(unseen), tuple(fresh), tuple(b.reach for b in now), tuple(b.reach for b in then),
+            )
+        )  # fmt: skip
+    return tuple(out)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of cosines and sines: as the published code hands them to attention, and what they are made of.
+
+    whole: two tables (S, d). halved: two tables (S, d/2), each angle once. axes: two small tables for each axis, from
+    which the others are broadcast.
+    """
+
+    whole: int
+    halved: int
+    axes: int
+
+
+def memory(rope: Rope3D, sizes: Sizes) -> Memory:
+    """Bytes of a rope's tables on a grid of tokens, in its published dtype."""
+    width = DTYPE_BYTES[rope.dtype]
+    whole = 2 * prod(sizes) * rope.head_dim * width
+    axes = 2 * sum(n * part // 2 for n, part in zip(sizes, rope.split, strict=True)) * width
+    return Memory(whole, whole // 2, axes)
