@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tracer.errors import BadRequest
 from tracer.rope.grids import AXES, Sizes
-from tracer.rope.rope3d import KINDS, Rope3D
+from tracer.rope.rope3d import KINDS, Interpolation, Rope3D
 from tracer.shapes import DTYPE_BYTES
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ _ROUNDING = 1e-12
 class Stretch:
     """One way to go from the trained grid to another one.
 
-    factors: of the three axes. finest: for each axis, how far neighbouring tokens are turned apart by its fastest
+    interpolation: what the rope then does. finest: for each axis, how far neighbouring tokens are turned apart by its fastest
     pair, over the same in training. unseen: for each axis, pairs that see relative angles which training had
     not: pairs that turned by less than half a turn over the trained grid, and turn by more now. (Differences of
     positions have both signs, so half a turn each way is the whole circle.) fresh: for each axis, the share of the
@@ -108,7 +108,7 @@ class Stretch:
     """
 
     kind: str
-    factors: tuple[float, float, float]
+    interpolation: Interpolation
     finest: tuple[float, ...]
     unseen: tuple[int, ...]
     fresh: tuple[float, ...]
@@ -126,7 +126,7 @@ def stretches(rope: Rope3D, sizes: Sizes) -> tuple[Stretch, ...]:
     then = bands(rope, rope.trained)
     out = []
     for kind in KINDS:
-        fitted = rope.stretched(kind, sizes)  # type: ignore[arg-type]
+        fitted = rope.stretched(kind, sizes)
         now = bands(fitted, sizes)
         finest, unseen, fresh = [], [], []
         for axis in AXES:
@@ -138,7 +138,7 @@ def stretches(rope: Rope3D, sizes: Sizes) -> tuple[Stretch, ...]:
             fresh.append(max(0.0, sum(more) / len(more)))
         out.append(
             Stretch(
-                kind, fitted.interpolation.factors if kind != "none" else (1.0, 1.0, 1.0), tuple(finest),
+                kind, fitted.interpolation, tuple(finest),
                 tuple(unseen), tuple(fresh), tuple(b.reach for b in now), tuple(b.reach for b in then),
             )
         )  # fmt: skip

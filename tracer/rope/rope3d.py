@@ -33,29 +33,38 @@ PAIRINGS: dict[str, str] = {
     "half": "across the halves of the head: (0, d/2), (1, d/2 + 1), ...",
     "half-axis": "across the halves of each axis' part",
 }
-KINDS = ("none", "linear", "ntk")
+Stretching = Literal["none", "linear", "ntk"]
+KINDS: tuple[Stretching, ...] = ("none", "linear", "ntk")
 MASKED = -1
 """A coordinate with this value leaves its token as it is."""
 
 
 @dataclass(frozen=True)
 class Interpolation:
-    """How a rope is fitted to more positions than it was trained on, axis by axis.
+    """How a rope is fitted to more positions than it was trained on: a factor for frame, row and column.
 
-    linear: positions are divided by the factor (Chen et al., arXiv 2306.15595). ntk: theta is multiplied by
+    linear: positions are divided by it (Chen et al., arXiv 2306.15595). ntk: theta is multiplied by
     factor^(n/(n - 2)) for an axis of n numbers, so that the slowest pair is slowed by the factor and the fastest
     stays (the `theta_rescale_factor` of HunyuanVideo's modules/posemb_layers.py, after the "NTK-aware" proposal).
+    Raises BadRequest unless there are three factors above 0.
     """
 
-    kind: Literal["none", "linear", "ntk"] = "none"
-    factors: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    linear: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    ntk: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise BadRequest(f"'{self.kind}' is no interpolation; it is {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
-        if len(self.factors) != 3 or min(self.factors) <= 0:
-            given = ", ".join(f"{f:g}" for f in self.factors)
-            raise BadRequest(f"interpolation factors ({given}): there are three, above 0, for frame, row and column.")
+        for factors in (self.linear, self.ntk):
+            if len(factors) != 3 or not all(f > 0 for f in factors):
+                given = ", ".join(f"{f:g}" for f in factors)
+                raise BadRequest(
+                    f"interpolation factors ({given}): there are three, above 0, for frame, row and column."
+                )
+
+    @property
+    def words(self) -> str:
+        """What is done, in a few words."""
+        by = ((name, " × ".join(f"{f:g}" for f in getattr(self, name))) for name in ("linear", "ntk"))
+        return ", ".join(f"{name} {said}" for name, said in by if said != "1 × 1 × 1") or "none"
 
 
 @dataclass(frozen=True)
@@ -157,25 +166,26 @@ class Rope3D:
 
     def thetas(self) -> tuple[float, float, float]:
         """Theta of each axis, after interpolation. Raises BadRequest for ntk on a part of two numbers."""
-        if self.interpolation.kind != "ntk":
-            return (self.theta,) * 3
-        if min(self.split) < 4:
+        t, h, w = (self._raised(n, f) for n, f in zip(self.split, self.interpolation.ntk, strict=True))
+        return t, h, w
+
+    def _raised(self, n: int, factor: float) -> float:
+        if factor == 1:
+            return self.theta
+        if n < 4:
             raise BadRequest(
                 f"ntk interpolation of a split of {'/'.join(map(str, self.split))}: a part of 2 numbers has one pair, "
                 "which no theta slows; use linear."
             )
-        t, h, w = (self.theta * f ** (n / (n - 2)) for f, n in zip(self.interpolation.factors, self.split, strict=True))
-        return t, h, w
+        return float(self.theta * factor ** (n / (n - 2)))
 
     def frequencies(self) -> tuple[Floats, Floats, Floats]:
         """Radians for each whole position, of every pair: three arrays (n/2,), from fast to slow."""
         import numpy as np
 
-        linear = self.interpolation.kind == "linear"
-        factors = self.interpolation.factors if linear else (1.0, 1.0, 1.0)
         t, h, w = (
             theta ** (-np.arange(0, n, 2, dtype=np.float64) / n) / f
-            for theta, n, f in zip(self.thetas(), self.split, factors, strict=True)
+            for theta, n, f in zip(self.thetas(), self.split, self.interpolation.linear, strict=True)
         )
         return t, h, w
 
@@ -297,8 +307,8 @@ class Rope3D:
             order[theirs[0]], order[theirs[1]] = mine
         return order
 
-    def stretched(self, kind: Literal["none", "linear", "ntk"], sizes: Sizes) -> Rope3D:
-        """This rope fitted to a grid beyond the trained one.
+    def stretched(self, kind: Stretching, sizes: Sizes) -> Rope3D:
+        """This rope fitted to a grid beyond the trained one, on top of its own interpolation.
 
         The factor of an axis is the ratio of the positions that both fill, and never below 1. On a crop rows and
         columns fill no more than the base grid, so only frames are stretched. Raises BadRequest without a trained
@@ -307,8 +317,11 @@ class Rope3D:
         if self.trained is None:
             raise BadRequest(f"{self.name} names no trained grid to stretch from.")
         now, then = self.grid.extent(sizes), self.grid.extent(self.trained)
-        t, h, w = (max(1.0, n / m) for n, m in zip(now, then, strict=True))
-        return replace(self, interpolation=Interpolation(kind, (t, h, w)))
+        if kind == "none":
+            return self
+        own = getattr(self.interpolation, kind)
+        t, h, w = (f * max(1.0, n / m) for f, n, m in zip(own, now, then, strict=True))
+        return replace(self, interpolation=replace(self.interpolation, **{kind: (t, h, w)}))
 
 
 def _is_torch(x: Any) -> bool:
