@@ -99,12 +99,11 @@ _ROUNDING = 1e-12
 class Stretch:
     """One way to go from the trained grid to another one.
 
-    interpolation: what the rope then does. finest: for each axis, how far neighbouring tokens are turned apart by its fastest
-    pair, over the same in training. unseen: for each axis, pairs that see relative angles which training had
-    not: pairs that turned by less than half a turn over the trained grid, and turn by more now. (Differences of
-    positions have both signs, so half a turn each way is the whole circle.) fresh: for each axis, the share of the
-    circle that is new, in the mean of its pairs. reach: of each pair, in radians; trained: the same on the trained
-    grid.
+    interpolation: what the rope then does. finest: for each axis, how far its fastest pair turns neighbouring tokens
+    apart, over the same in training. unseen: for each axis, pairs that see relative angles which training had not:
+    pairs that turned by less than half a turn over the trained grid, and turn by more now. (Differences of positions
+    have both signs, so half a turn each way is the whole circle.) fresh: for each axis, the share of the circle that
+    is new, in the mean of its pairs. reach: of each pair, in radians; trained: the same on the trained grid.
     """
 
     kind: str
