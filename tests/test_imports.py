@@ -15,7 +15,7 @@ import tracer
 
 PACKAGE = Path(tracer.__file__).parent
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "tracer."))
-HEAVY = ("torch", "diffusers", "transformers", "rich", "torchinfo", "sympy", "numpy")
+HEAVY = ("torch", "diffusers", "transformers", "rich", "torchinfo", "sympy", "numpy", "matplotlib")
 
 PLAIN = (
     "errors", "shapes", "calls", "notes", "formula", "notation", "outline", "words", "serial", "configs", "stages",
@@ -41,6 +41,10 @@ def never(module):
         others = [m for m in MODULES if m.startswith("tracer.views.") and m != module]
         return ("torch", "diffusers", "tracer.recorder", "tracer.build", "tracer.api", "tracer.cli", *others)
     if room == "families":
+        return ("torch", "diffusers", "rich", "tracer.recorder", "tracer.build", "tracer.views", "tracer.cli")
+    if room == "rope":
+        return ("diffusers", "rich", "matplotlib", "tracer.recorder", "tracer.views", "tracer.plots", "tracer.cli")
+    if room == "plots":
         return ("torch", "diffusers", "rich", "tracer.recorder", "tracer.build", "tracer.views", "tracer.cli")
     if room == "cost":
         return ("torch", "diffusers", "rich", "tracer.views", "tracer.cli")
@@ -121,6 +125,16 @@ def loaded(code):
     program = f"{code}\nimport sys\nprint(*(n for n in {HEAVY} if n in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(done.stdout.splitlines()[-1].split())
+
+
+def test_the_plots_alone_draw():
+    for module in MODULES:
+        drawing = [n for n, _ in imports(path_of(module)) if within(n, "matplotlib")]
+        assert not drawing or module.startswith("tracer.plots"), f"{module} imports matplotlib"
+
+
+def test_ropes_are_light():
+    assert loaded("from tracer import rope; rope.Rope3D, rope.names, rope.Whole") == set()
 
 
 def test_import_tracer_is_light():
