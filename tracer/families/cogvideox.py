@@ -24,6 +24,7 @@ from tracer.frame_steps import DecodeInPairs, Encode, Fill, Vae
 from tracer.frames import FrameRule
 from tracer.rope.grids import Crop, Whole
 from tracer.rope.rope3d import NoRope, Placement, Rope3D
+from tracer.rope.variants import quarter
 
 _1_0 = Request(batch=2, frames=49, height=480, width=720, text_tokens=226)
 _1_5 = Request(batch=2, frames=81, height=768, width=1360, text_tokens=226)
@@ -252,7 +253,7 @@ def _rope(config: Config) -> Rope3D | NoRope:
     learned = "a learned table is added to the tokens as well" if config["use_learned_positional_embeddings"] else ""
     return Rope3D(
         "cogvideox",
-        (d // 4, d // 8 * 3, d // 8 * 3),
+        quarter(d),
         grid=Whole(most=(None, rows, columns)) if p_t else Crop((rows, columns)),
         placement=Placement("before"),
         axes=("F/p_t" if p_t else "F", "H/p", "W/p"),

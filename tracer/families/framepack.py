@@ -183,7 +183,8 @@ def _rope(config: Config) -> Rope3D:
         source="models/transformers/transformer_hunyuan_video_framepack.py: HunyuanVideoFramepackRotaryPosEmbed",
         axes=("F", f"H/{PATCH}", f"W/{PATCH}"),
         remark="the pipeline hands in the frames' positions, section by section; shown as 0, 1, 2, ... . The packed "
-        "history turns too, by the mean of its tokens' cosines and sines",
+        "history, which stands before them, turns too: its coarse tokens by means of cosines and sines, which make "
+        "them shorter",
     )
 
 

@@ -9,8 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tracer.rope.check import check_rope as check_rope
+    from tracer.rope.faults import Departure as Departure
     from tracer.rope.grids import Crop as Crop
     from tracer.rope.grids import Whole as Whole
+    from tracer.rope.report import Convention as Convention
+    from tracer.rope.report import RopeReport as RopeReport
     from tracer.rope.rope3d import Interpolation as Interpolation
     from tracer.rope.rope3d import Placement as Placement
     from tracer.rope.rope3d import Rope3D as Rope3D
@@ -19,11 +23,25 @@ if TYPE_CHECKING:
     from tracer.rope.variants import published as published
 
 _HOME = {
+    "Convention": "report", "Departure": "faults", "RopeReport": "report", "check_rope": "check",
     "Crop": "grids", "Whole": "grids", "Interpolation": "rope3d", "Placement": "rope3d", "Rope3D": "rope3d",
     "changed": "variants", "names": "variants", "published": "variants",
 }  # fmt: skip
 
-__all__ = ["Crop", "Interpolation", "Placement", "Rope3D", "Whole", "changed", "names", "published"]
+__all__ = [
+    "Convention",
+    "Crop",
+    "Departure",
+    "Interpolation",
+    "Placement",
+    "Rope3D",
+    "RopeReport",
+    "Whole",
+    "changed",
+    "check_rope",
+    "names",
+    "published",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -63,6 +63,15 @@ def similarity(rope: Rope3D, sizes: Sizes, query: Sizes) -> tuple[Floats, Floats
     return t, h, w
 
 
+def relative_similarity(rope: Rope3D, sizes: Sizes) -> tuple[Floats, Floats, Floats]:
+    """The same by distance: keys that stand 0, 1, 2, ... tokens from the query along frame, row or column.
+
+    Which token the query is does not matter, because scores depend on differences of positions alone and tokens
+    stand in equal steps.
+    """
+    return similarity(rope, sizes, (0, 0, 0))
+
+
 def similarity_plane(rope: Rope3D, sizes: Sizes, query: Sizes) -> Floats:
     """The same for all rows and columns of the query's frame: (H, W)."""
     _check_query(sizes, query)
@@ -133,8 +142,9 @@ def stretches(rope: Rope3D, sizes: Sizes) -> tuple[Stretch, ...]:
             first, last = both[0]
             finest.append(last.step / first.step if first.step and last.step else 1.0)
             more = [(min(b.reach, pi) - min(a.reach, pi)) / pi for a, b in both]
-            unseen.append(sum(m > _ROUNDING for m in more))
-            fresh.append(max(0.0, sum(more) / len(more)))
+            new = [m for m in more if m > _ROUNDING]
+            unseen.append(len(new))
+            fresh.append(sum(new) / len(more))
         out.append(
             Stretch(
                 kind, fitted.interpolation, tuple(finest),
@@ -149,7 +159,7 @@ class Memory:
     """Bytes of cosines and sines: as the published code hands them to attention, and what they are made of.
 
     whole: two tables (S, d). halved: two tables (S, d/2), each angle once. axes: two small tables for each axis, from
-    which the others are broadcast.
+    which the others are broadcast. Where text goes through the rotation too, it has rows of whole and halved.
     """
 
     whole: int
@@ -157,9 +167,12 @@ class Memory:
     axes: int
 
 
-def memory(rope: Rope3D, sizes: Sizes) -> Memory:
-    """Bytes of a rope's tables on a grid of tokens, in its published dtype."""
+def memory(rope: Rope3D, sizes: Sizes, *, rows: int | None = None) -> Memory:
+    """Bytes of a rope's tables on a grid of tokens, in its published dtype.
+
+    rows: of the whole tables, where they are more than the S of the grid: L + S where text has rows.
+    """
     width = DTYPE_BYTES[rope.dtype]
-    whole = 2 * prod(sizes) * rope.head_dim * width
+    whole = 2 * (prod(sizes) if rows is None else rows) * rope.head_dim * width
     axes = 2 * sum(n * part // 2 for n, part in zip(sizes, rope.split, strict=True)) * width
     return Memory(whole, whole // 2, axes)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
 
 from tracer.errors import BadRequest
 
@@ -12,14 +15,38 @@ Sizes = tuple[int, int, int]
 AXES = ("frame", "row", "column")
 
 
+def whole(values: Any, n: int, least: int) -> bool:
+    """Whether this is a row of n whole numbers of at least `least`, numpy's or Python's."""
+    return _row(values, n, Integral) and all(v >= least for v in values)
+
+
+def real(values: Any, n: int) -> bool:
+    """Whether this is a row of n finite numbers."""
+    return _row(values, n, Real) and all(isfinite(v) for v in values)
+
+
+def _row(values: Any, n: int, kind: type) -> bool:
+    row = isinstance(values, tuple | list) and len(values) == n
+    return row and not any(isinstance(v, bool) or not isinstance(v, kind) for v in values)
+
+
+def as_tuples(made: Any, *names: str) -> None:
+    """Make tuples of the lists that a frozen dataclass was given, as configs hold them: a list has no hash."""
+    for name in names:
+        object.__setattr__(made, name, tuple(getattr(made, name)))
+
+
+def said(values: Any, mark: str = ", ") -> str:
+    """What was given, for a sentence: the values of a row, anything else as it is."""
+    return mark.join(map(str, values)) if isinstance(values, tuple | list) else str(values)
+
+
 def check_grid(sizes: Sizes) -> None:
     """Raise BadRequest unless there are three counts of at least one token."""
-    counts = len(sizes) == 3 and all(isinstance(n, int) and not isinstance(n, bool) for n in sizes)
-    if not counts or min(sizes) < 1:
-        given = ", ".join(str(n) for n in sizes)
+    if not whole(sizes, 3, 1):
         raise BadRequest(
-            f"a grid of ({given}) tokens: it has three sizes of at least 1, for frame, row and column, such as "
-            "(13, 30, 45)."
+            f"a grid of ({said(sizes)}) tokens: it has three whole sizes of at least 1, for frame, row and column, "
+            "such as (13, 30, 45)."
         )
 
 
@@ -28,10 +55,23 @@ class Whole:
     """Whole numbers on every axis: first, first + 1, ... .
 
     first: where each axis begins. most: rows of the table that they are sliced from; None where there is no end.
+    Raises BadRequest for anything but three of each.
     """
 
     first: tuple[float, float, float] = (0.0, 0.0, 0.0)
     most: tuple[int | None, int | None, int | None] = (None, None, None)
+
+    def __post_init__(self) -> None:
+        if not real(self.first, 3):
+            raise BadRequest(
+                f"first positions ({said(self.first)}): there are three finite numbers, for frame, row and column."
+            )
+        rows = isinstance(self.most, tuple | list) and len(self.most) == 3
+        if not rows or not all(m is None or whole([m], 1, 1) for m in self.most):
+            raise BadRequest(
+                f"tables of ({said(self.most)}) rows: there are three, of at least 1 row, or None where one has no end."
+            )
+        as_tuples(self, "first", "most")
 
     def positions(self, sizes: Sizes) -> tuple[list[float], list[float], list[float]]:
         """Positions along the three axes. Raises BadRequest beyond the end of a table."""
@@ -50,11 +90,11 @@ class Whole:
     @property
     def words(self) -> str:
         """How positions come about, in a few words."""
-        said = "whole numbers"
+        words = "whole numbers"
         if any(self.first):
-            said += " from " + ", ".join(f"{a} {f:g}" for a, f in zip(AXES, self.first, strict=True) if f)
+            words += " from " + ", ".join(f"{a} {f:g}" for a, f in zip(AXES, self.first, strict=True) if f)
         ends = [f"{a} {m:,}" for a, m in zip(AXES, self.most, strict=True) if m is not None]
-        return f"{said}, the first of a table ({', '.join(ends)})" if ends else said
+        return f"{words}, the first of a table ({', '.join(ends)})" if ends else words
 
 
 WHOLE = Whole()
@@ -68,10 +108,19 @@ class Crop:
     from its first row or column in equal steps. base: rows and columns of that grid.
 
     Source: diffusers' pipelines/cogvideo/pipeline_cogvideox.py, get_resize_crop_region_for_grid, and
-    models/embeddings.py, get_3d_rotary_pos_embed with grid_type "linspace".
+    models/embeddings.py, get_3d_rotary_pos_embed with grid_type "linspace". Raises BadRequest unless the base grid
+    has at least one row and one column.
     """
 
     base: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if not whole(self.base, 2, 1):
+            raise BadRequest(
+                f"a base grid of ({said(self.base)}): it has rows and columns, whole numbers of at least 1, such as "
+                "(30, 45)."
+            )
+        as_tuples(self, "base")
 
     def region(self, sizes: Sizes) -> tuple[tuple[int, int], tuple[int, int]]:
         """First and end (row, column) of the crop; both rounded, so proportions hold to half a row."""

@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tracer.errors import BadRequest
-from tracer.rope.grids import AXES, WHOLE, Grid, Sizes
+from tracer.rope.grids import AXES, WHOLE, Grid, Sizes, as_tuples, real, said, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ class Interpolation:
     linear: positions are divided by it (Chen et al., arXiv 2306.15595). ntk: theta is multiplied by
     factor^(n/(n - 2)) for an axis of n numbers, so that the slowest pair is slowed by the factor and the fastest
     stays (the `theta_rescale_factor` of HunyuanVideo's modules/posemb_layers.py, after the "NTK-aware" proposal).
-    Raises BadRequest unless there are three factors above 0.
+    Raises BadRequest unless there are three finite factors above 0.
     """
 
     linear: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -54,17 +54,17 @@ class Interpolation:
 
     def __post_init__(self) -> None:
         for factors in (self.linear, self.ntk):
-            if len(factors) != 3 or not all(f > 0 for f in factors):
-                given = ", ".join(f"{f:g}" for f in factors)
+            if not real(factors, 3) or min(factors) <= 0:
                 raise BadRequest(
-                    f"interpolation factors ({given}): there are three, above 0, for frame, row and column."
+                    f"interpolation factors ({said(factors)}): there are three, above 0, for frame, row and column."
                 )
+        as_tuples(self, "linear", "ntk")
 
     @property
     def words(self) -> str:
         """What is done, in a few words."""
         by = ((name, " × ".join(f"{f:g}" for f in getattr(self, name))) for name in ("linear", "ntk"))
-        return ", ".join(f"{name} {said}" for name, said in by if said != "1 × 1 × 1") or "none"
+        return ", ".join(f"{name} {words}" for name, words in by if words != "1 × 1 × 1") or "none"
 
 
 @dataclass(frozen=True)
@@ -126,21 +126,22 @@ class Rope3D:
     remark: str = ""
 
     def __post_init__(self) -> None:
-        given = "/".join(str(n) for n in self.split)
-        if len(self.split) != 3 or any(not isinstance(n, int) or n < 2 for n in self.split):
+        given = said(self.split, "/")
+        if not whole(self.split, 3, 2):
             raise BadRequest(
-                f"a split of {given}: a head is split in three parts of at least 2 numbers, for frame, row and "
+                f"a split of {given}: a head is split in three parts of at least 2 whole numbers, for frame, row and "
                 "column, such as 16/24/24."
             )
+        as_tuples(self, "split")
         for axis, n in zip(AXES, self.split, strict=True):
             if n % 2:
                 raise BadRequest(
                     f"a split of {given}: the {axis}'s {n} numbers do not make pairs; each part must be even, such "
                     "as 16/24/24."
                 )
-        if not self.theta > 1:
-            raise BadRequest(f"a theta of {self.theta:g}: it must be above 1, such as 10000 or 256.")
-        if self.pairing not in PAIRINGS:
+        if not real([self.theta], 1) or self.theta <= 1:
+            raise BadRequest(f"a theta of {self.theta}: it must be a finite number above 1, such as 10000 or 256.")
+        if self.pairing not in list(PAIRINGS):
             raise BadRequest(f"'{self.pairing}' is no pairing; it is {', '.join(PAIRINGS)}.")
 
     @property
@@ -174,7 +175,7 @@ class Rope3D:
             return self.theta
         if n < 4:
             raise BadRequest(
-                f"ntk interpolation of a split of {'/'.join(map(str, self.split))}: a part of 2 numbers has one pair, "
+                f"ntk interpolation of a split of {said(self.split, '/')}: a part of 2 numbers has one pair, "
                 "which no theta slows; use linear."
             )
         return float(self.theta * factor ** (n / (n - 2)))
@@ -252,37 +253,61 @@ class Rope3D:
 
         x: (..., S, d), numpy or torch, with tokens along `axis`. tables: cosines and sines as `tables` lays them
         out, (S, d) or any shape that goes with x's. inverse: turn back. The result has x's shape and dtype; it is
-        computed in the tables' where that is wider.
+        computed in the tables' where that is wider. Raises BadRequest for shapes that do not go together.
         """
         cos, sin = tables
+        values: Any = x
         if _is_torch(x) and not _is_torch(cos):
             cos, sin = (_like(table, _single(x)) for table in (cos, sin))
-        first, second = [a for a, _ in self.pairs], [b for _, b in self.pairs]
-        values: Any = x
-        if values.shape[-1] != self.head_dim:
+        elif _is_torch(cos) and not _is_torch(x):
+            cos, sin = (table.detach().cpu().double().numpy() for table in (cos, sin))
+        axis = self._token_axis(values, axis)
+        if cos.shape != sin.shape or cos.shape[-1:] != (self.head_dim,):
             raise BadRequest(
-                f"a head of {values.shape[-1]} numbers does not fit a split of {'/'.join(map(str, self.split))}, "
-                f"which is for {self.head_dim}."
+                f"tables of shapes {tuple(cos.shape)} and {tuple(sin.shape)} for a head of {self.head_dim} numbers: "
+                f"both have a column for each number, as (S, {self.head_dim})."
             )
-        axis = axis % values.ndim
-        rows = tuple(values.shape[axis] if i == axis else 1 for i in range(values.ndim - 1))
         if cos.ndim == 2:
+            if cos.shape[0] != values.shape[axis]:
+                raise BadRequest(
+                    f"tables of {cos.shape[0]:,} tokens do not fit an array of shape {tuple(values.shape)}, which has "
+                    f"{values.shape[axis]:,} along axis {axis}; `axis` says where its tokens are."
+                )
+            rows = tuple(values.shape[axis] if i == axis else 1 for i in range(values.ndim - 1))
             cos, sin = (table.reshape(*rows, self.head_dim) for table in (cos, sin))
-        cos, sin = cos[..., first], (-sin if inverse else sin)[..., first]
+        first, second = [a for a, _ in self.pairs], [b for _, b in self.pairs]
+        sin = -sin if inverse else sin
         a, b = values[..., first], values[..., second]
-        turned = _join(a * cos - b * sin, a * sin + b * cos)[..., _inverse([*first, *second])]
+        pair = a * cos[..., first] - b * sin[..., first], a * sin[..., second] + b * cos[..., second]
+        turned = _join(pair, -1)[..., _inverse([*first, *second])]
         out: Array = turned.to(values.dtype) if _is_torch(x) else turned.astype(values.dtype)
         return out
+
+    def _token_axis(self, values: Any, axis: int) -> int:
+        """The axis of the tokens, counted from 0, of an array that this rope can turn."""
+        shape = tuple(values.shape)
+        if shape[-1:] != (self.head_dim,):
+            raise BadRequest(
+                f"an array of shape {shape}: its last axis holds the numbers of a head, and a split of "
+                f"{said(self.split, '/')} is for {self.head_dim}."
+            )
+        if len(shape) > 1 and (not -len(shape) <= axis < len(shape) or axis % len(shape) == len(shape) - 1):
+            raise BadRequest(
+                f"axis {axis} of an array of shape {shape} holds no tokens: it is one from 0 to {len(shape) - 2}."
+            )
+        if not (values.is_floating_point() if _is_torch(values) else values.dtype.kind == "f"):
+            raise BadRequest(f"an array of {values.dtype} cannot be turned: it must hold floating-point numbers.")
+        return axis % len(shape)
 
     def rotate(self, x: Array, sizes: Sizes, *, text: int = 0, axis: int = -2, inverse: bool = False) -> Array:
         """Turn the video's tokens of an attended sequence x (..., L + S, d), and no others.
 
-        text: L, tokens of text in the sequence; their place is the placement's.
+        text: L, tokens of text in the sequence; their place is the placement's. Raises BadRequest for another length.
         """
-        import numpy as np
-
         values: Any = x
-        axis = axis % values.ndim
+        axis = self._token_axis(values, axis)
+        if not whole([text], 1, 0):
+            raise BadRequest(f"{text} tokens of text: it must be a whole number from 0.")
         angles = self.angles(sizes)
         expected = self.placement.length(len(angles), text)
         if values.shape[axis] != expected:
@@ -290,10 +315,13 @@ class Rope3D:
                 f"a sequence of {values.shape[axis]:,} tokens: a grid of {'×'.join(map(str, sizes))} with "
                 f"{text} of text makes {expected:,}."
             )
-        whole = np.zeros((expected, self.head_dim // 2))
         first, end = self.placement.video(len(angles), text)
-        whole[first:end] = angles
-        return self.apply(x, self.laid_out(whole), axis=axis, inverse=inverse)
+        before, video, after = (
+            values[(slice(None),) * axis + (part,)] for part in (slice(first), slice(first, end), slice(end, None))
+        )
+        turned = self.apply(video, self.laid_out(angles), axis=axis, inverse=inverse)
+        out: Array = _join((before, turned, after), axis)
+        return out
 
     def permutation(self, pairing: Pairing) -> list[int]:
         """Columns of a head in the order that another pairing expects.
@@ -335,15 +363,15 @@ def _inverse(order: list[int]) -> list[int]:
     return out
 
 
-def _join(a: Any, b: Any) -> Any:
-    """Both along the last axis, in the library that they come from."""
-    if _is_torch(a):
+def _join(parts: tuple[Any, ...], axis: int) -> Any:
+    """All of them along an axis, in the library that they come from."""
+    if _is_torch(parts[0]):
         import torch
 
-        return torch.cat((a, b), dim=-1)
+        return torch.cat(parts, dim=axis)
     import numpy as np
 
-    return np.concatenate((a, b), axis=-1)
+    return np.concatenate(parts, axis=axis)
 
 
 def _single(tensor: Any) -> Any:
