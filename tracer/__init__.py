@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tracer.pipelines import record_pipeline as record_pipeline
     from tracer.planning import plan_frames as plan_frames
     from tracer.recorder import record as record
+    from tracer.rope.check import check_rope as check_rope
+    from tracer.rope.showing import show_rope as show_rope
     from tracer.shapes import Dim as Dim
     from tracer.shapes import TensorSpec as TensorSpec
     from tracer.whole import trace_pipeline as trace_pipeline
@@ -27,12 +29,13 @@ __version__ = "0.1.0"
 _HOME = {
     "trace": "api", "trace_pipeline": "whole", "record": "recorder", "record_pipeline": "pipelines",
     "plan_frames": "planning", "annotate_by_code": "generic", "Trace": "calls", "Call": "calls", "Dim": "shapes",
-    "TensorSpec": "shapes", "Formula": "formula", "TracerError": "errors",
+    "TensorSpec": "shapes", "Formula": "formula", "TracerError": "errors", "check_rope": "rope.check",
+    "show_rope": "rope.showing",
 }  # fmt: skip
 
 __all__ = [
-    "Call", "Dim", "Formula", "TensorSpec", "Trace", "TracerError", "annotate_by_code", "plan_frames", "record",
-    "record_pipeline", "trace", "trace_pipeline",
+    "Call", "Dim", "Formula", "TensorSpec", "Trace", "TracerError", "annotate_by_code", "check_rope", "plan_frames",
+    "record", "record_pipeline", "show_rope", "trace", "trace_pipeline",
 ]  # fmt: skip
 
 

@@ -22,22 +22,23 @@ def turned(x, angle):
 
 
 q, k, omega = np.array([1.0, 0.5]), np.array([0.3, -2.0]), 0.7
-for m, n in ((0, 3), (5, 8), (100, 103)):
-    print(f"places {m:3} and {n:3}: {turned(q, m * omega) @ turned(k, n * omega):.12f}")
+products = [turned(q, m * omega) @ turned(k, (m + 3) * omega) for m in (0, 5, 100)]
+assert np.allclose(products, q @ turned(k, 3 * omega))
+print(*(f"{p:.12f}" for p in products))
 
 # %% [markdown]
 # Turning changes no lengths, needs no parameters, and can be undone by turning back. That is the whole mechanism. What
 # differs between models is the bookkeeping: which numbers of a head make a pair, which axis turns it, how fast, from
-# which position, and which tokens are turned at all. Weights are trained with one answer to each, and work with no
-# other.
+# which position, and which tokens are turned at all. Weights are trained with one answer to each of these, and work
+# with no other.
 #
 # ## A head is split between frame, row and column
 #
-# <details markdown="1"><summary>CogVideoX has heads of 64 numbers. How would you share them between three axes?</summary>
+# <details markdown="1"><summary>CogVideoX's heads have 64 numbers. How would you share them out?</summary>
 #
-# A third each does not come out in pairs: 64 = 3·21 + 1. Two answers are in use, a quarter for the frame and three
-# eighths each for row and column, or everything rounded down to sixths with the rest for the frame. HunyuanVideo
-# simply writes its three numbers into the config.
+# A third each does not come out in pairs. Two rules are in use: a quarter for the frame and three eighths each for row
+# and column; or two sixths each for row and column, rounded down to pairs, and the rest for the frame. HunyuanVideo
+# has its three numbers in the config.
 #
 # </details>
 
@@ -46,33 +47,191 @@ from tracer import rope
 
 for name in ("cogvideox-5b", "hunyuanvideo", "wan2.1-t2v-14b", "allegro", "six-way-64", "six-way-192"):
     r = rope.published(name)
-    print(f"{name:16} {r.head_dim:3} = {' + '.join(map(str, r.split)):14} theta {r.theta:g}")
+    print(f"{name:15} {r.head_dim:3} = {' + '.join(map(str, r.split)):13} theta {r.theta:g}")
     assert sum(r.split) == r.head_dim
 
 # %% [markdown]
-# The two rules meet at no head size that is used, so a table made by one is useless to weights trained with the other:
+# The two rules agree at none of the usual sizes, so tables made by one are useless to weights trained with the other:
 
 # %%
 from tracer.rope.variants import quarter, six_way
 
 for d in (64, 128, 192):
-    print(f"d = {d:3}: quarters and eighths {quarter(d)}, sixths {six_way(d)}")
+    assert quarter(d) != six_way(d)
+    print(f"d = {d:3}: {quarter(d)} by quarters and eighths, {six_way(d)} by sixths")
 
 # %% [markdown]
 # ## From fast to slow
 #
-# Within an axis of $n$ numbers the $k$-th pair turns at $\theta^{-2k/n}$ radians for each position. Mind the $n$: it is
-# the axis' share, not the whole head, so each axis has its own range from one radian down to nearly nothing. A fast
-# pair tells neighbours apart and repeats soon; a slow one tells far from near.
+# Within an axis that has $n$ of the numbers, the $k$-th pair turns at $\theta^{-2k/n}$ radians for each position. Mind
+# the $n$: it is the axis' share and not the whole head, so every axis has its own range, from one radian down to nearly
+# nothing. A fast pair tells neighbours apart and soon repeats; a slow one tells far from near.
 
 # %%
 hunyuan = rope.published("hunyuanvideo")
-for axis, waves, places in zip(("frame", "row", "column"), hunyuan.wavelengths(), hunyuan.trained):
-    whole = sum(w <= places for w in waves)
-    print(
-        f"{axis:6} {len(waves)} pairs, {waves[0]:.1f} to {waves[-1]:.0f} positions for a turn; "
-        f"{whole} go round within {places}"
-    )
+
+for axis, waves, n in zip(rope.AXES, hunyuan.wavelengths(), hunyuan.trained, strict=True):
+    print(f"{axis:6} {len(waves)} pairs, {waves[0]:.1f} to {waves[-1]:.0f} positions for a turn; the grid has {n}")
+
+n = hunyuan.split[1]
+assert np.allclose(hunyuan.frequencies()[1], [256 ** (-2 * k / n) for k in range(n // 2)])  # the second way
 
 # %% [markdown]
-# FIGURE bands
+# HunyuanVideo's theta is 256 where the others have 10,000: its grids have tens of positions, and with 256 more of its
+# pairs get somewhere. Full dots go round at least once within the published grid, half full ones at least half way:
+
+# %%
+from tracer.plots import rope as draw
+
+draw.compare(hunyuan, rope.published("wan2.1-t2v-14b"))
+
+# %% [markdown]
+# ## What attention gets to see
+#
+# Let a query and a key have the same content, spread evenly over all pairs. Their product is then the mean cosine of
+# the angles between their places: 1 at the query itself, and less elsewhere, in waves. The fewer numbers an axis has,
+# the less it can lower the product: along frames, which have 16 of 128, everything stays close to 1.
+
+# %%
+draw.similarity(hunyuan, hunyuan.trained)
+
+# %% [markdown]
+# ## The pairs at work
+#
+# Here are pairs of CogVideoX's frame axis as the latent frames go by. The fast one on the left tells each frame from
+# the next; the slow ones on the right have hardly moved at the end of the clip.
+
+# %%
+cogvideox = rope.published("cogvideox-5b")
+draw.clip(cogvideox, cogvideox.trained)
+
+# %% [markdown]
+# ## Where tokens stand
+#
+# Positions are mostly whole numbers. CogVideoX 1.0 is the exception: it scales the grid of tokens, with its
+# proportions, until it fits the 30×45 it was trained on, centres it there, and spreads the positions over that crop.
+# CogVideoX 1.5 gave that up and counts from 0.
+
+# %%
+for rows, columns in ((30, 45), (48, 85), (45, 30)):
+    for r in (cogvideox, rope.published("cogvideox1.5-5b")):
+        _, h, w = r.positions((13, rows, columns))
+        print(f"{rows}×{columns} {r.name:16} rows {h[0]:g} to {h[-1]:g}, columns {w[0]:g} to {w[-1]:g}")
+
+# %% [markdown]
+# diffusers' own function, at the odd size of 48×85 tokens, gives the same tables. It works in float32, ours in float64:
+
+# %%
+from diffusers.models.embeddings import apply_rotary_emb, get_3d_rotary_pos_embed
+from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
+
+crop = get_resize_crop_region_for_grid((48, 85), 45, 30)
+theirs = get_3d_rotary_pos_embed(64, crop, (48, 85), 13)
+ours = cogvideox.tables((13, 48, 85), like=theirs[0])
+assert all((a - b).abs().max() < 1e-5 for a, b in zip(ours, theirs, strict=True))
+print("cos and sin", tuple(theirs[0].shape), "agree to 1e-5")
+
+# %% [markdown]
+# ## Which numbers make a pair
+#
+# Neighbours, in nearly all video models: (0, 1), (2, 3), and so on. Many language models pair across the halves of a
+# head instead: (0, d/2), (1, d/2 + 1). Each is fine with itself.
+
+# %%
+halves = rope.changed(cogvideox, "half")
+draw.pairs(cogvideox, halves)
+
+# %% [markdown]
+# A rotation of one kind with tables of the other is not even a rotation: the two numbers of a pair get different
+# angles.
+
+# %%
+grid = (4, 6, 5)
+x = np.random.default_rng(0).normal(size=(4 * 6 * 5, 64))
+tables, half_tables = cogvideox.tables(grid), halves.tables(grid)
+
+for rotation, r in (("neighbours", cogvideox), ("halves", halves)):
+    for layout, t in (("neighbours", tables), ("halves", half_tables)):
+        change = np.linalg.norm(r.apply(x, t), axis=-1) / np.linalg.norm(x, axis=-1) - 1
+        print(f"rotation by {rotation:10} tables by {layout:10} lengths change by {np.abs(change).max():.1e}")
+
+# %% [markdown]
+# Weights can move from one convention to the other, with nothing lost: reorder the rows of the query and key
+# projections within each head.
+
+# %%
+order = cogvideox.permutation("half")
+one, two = cogvideox.apply(x, tables), halves.apply(x[:, order], half_tables)
+assert np.allclose(one @ one.T, two @ two.T)  # every attention score is the same
+print("the new order:", *order[:5], "...", *order[-2:])
+
+# %% [markdown]
+# ## Which tokens are turned
+#
+# Only the video's. Text has no place in the grid; turned along, it would stand at made-up frames and rows. In
+# CogVideoX's sequence the text comes first, in HunyuanVideo's last, and Wan's text is reached by cross-attention. The
+# trace of the real model shows the same range being written:
+
+# %%
+import tracer
+
+trace = tracer.trace("cogvideox-5b")
+S, L = trace.values["S"], trace.values["L"]
+first, end = cogvideox.placement.video(S, L)
+print(f"turned: tokens {first:,} to {end - 1:,} of {cogvideox.placement.length(S, L):,}")
+
+for written in trace.find(name="setitem"):
+    tokens = written.attrs["1"][2]  # query[:, :, L:] and key[:, :, L:]
+    assert tokens.start.size == first
+for turn in trace.find(name="apply_rotary_emb"):
+    assert turn.output.sizes[2] == end - first
+
+# %% [markdown]
+# ## Beyond the trained grid
+#
+# Ask HunyuanVideo for a larger picture than its published 720×1280, and rows and columns get positions beyond those.
+# (What its weights were really trained on has not been published; here *trained* means the published request.)
+# Dividing the positions (*linear*) brings all angles back, and packs neighbours closer than they were. Raising theta
+# (*NTK*) leaves neighbours as they are, brings the slowest pair back, and lets those in between stick out a little.
+
+# %%
+draw.stretch(hunyuan, (33, 68, 120))
+
+# %% [markdown]
+# Of the models on this page only Allegro divides, by factors from its config. HunyuanVideo's original code has both
+# hooks and leaves them at 1. And CogVideoX 1.0's crop is a linear interpolation of rows and columns, under another
+# name.
+#
+# ## Is mine right?
+#
+# Ports go wrong here, silently: shapes fit, pictures come out, a little worse. `check_rope` measures what a function of
+# yours really does, and says what is off beside the model whose weights you want to use. Here is a rotation as
+# language models have it, handed HunyuanVideo's tables:
+
+# %%
+import torch
+
+
+def rotate_half(q, k, cos, sin):
+    def turn(x):
+        a, b = x.chunk(2, dim=-1)
+        return x * cos + torch.cat((-b, a), dim=-1) * sin
+
+    return turn(q), turn(k)
+
+
+print(tracer.check_rope(rotate_half, like="hunyuanvideo"))
+
+# %% [markdown]
+# And diffusers' own:
+
+# %%
+report = tracer.check_rope(lambda x, freqs_cis: apply_rotary_emb(x, freqs_cis), like="hunyuanvideo")
+assert report.ok
+print(report)
+
+# %% [markdown]
+# It takes functions of (q, k, cos, sin) or of complex frequencies, builders of tables (T, H, W), and whole rotations.
+#
+# In a terminal, `show-rope cogvideox` prints all of this for one model, `show-rope hunyuanvideo --frames 257` goes
+# beyond the trained grid, `show-rope --compare cogvideox wan` sets two side by side, and `-o rope.svg` draws them.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import errno
 import io
 import os
 import sys
@@ -13,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tracer import files
 from tracer.errors import BadRequest, TracerError, Unwritable
 
 LARGEST = 1_000_000
@@ -138,14 +138,6 @@ def status(words: str) -> Any:
     return Console(stderr=True).status(words)
 
 
-def writable(path: Path) -> None:
-    """Refuse an output that cannot be written before the work is done."""
-    if path.is_dir():
-        raise Unwritable(f"'{path}' is a folder; -o takes a file name.")
-    if not path.parent.is_dir():
-        raise Unwritable(f"'{path}' cannot be written: there is no folder '{path.parent}'.")
-
-
 def hand_out(text: str, output: str | None) -> None:
     """Write an answer to the file that was asked for, or to stdout."""
     if output:
@@ -155,28 +147,5 @@ def hand_out(text: str, output: str | None) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Whole or not at all: to a temporary file beside it, then renamed. Devices and pipes are written to."""
-    import tempfile
-
-    data = text.encode("utf-8", "backslashreplace")
-    try:
-        if path.exists() and not path.is_file():
-            path.write_bytes(data)
-            return
-        if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        real = path.resolve()  # a link stays a link
-        with tempfile.NamedTemporaryFile("wb", dir=real.parent, prefix=f".{real.name[:40]}.", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(data)
-                file.close()
-                umask = os.umask(0)
-                os.umask(umask)
-                temporary.chmod(real.stat().st_mode & 0o777 if real.exists() else 0o666 & ~umask)
-                temporary.replace(real)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise Unwritable(f"'{path}' cannot be written: {error.strerror or error}.") from None
+    """Whole or not at all; signs that UTF-8 cannot hold are escaped."""
+    files.write(path, text.encode("utf-8", "backslashreplace"))

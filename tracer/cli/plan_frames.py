@@ -22,9 +22,9 @@ from tracer.cli.common import (
     run,
     status,
     whole,
-    writable,
 )
 from tracer.errors import BadRequest
+from tracer.files import check_writable
 
 if TYPE_CHECKING:
     from tracer.planning import Answer
@@ -75,7 +75,7 @@ def _run(args: argparse.Namespace) -> None:
         raise BadRequest("no MODEL is given: type plan-frames cogvideox 50; trace-shapes --list shows them all.")
     _check(args)
     if args.output:
-        writable(Path(args.output))
+        check_writable(Path(args.output))
     with status("planning"):
         answer = _answer(args)
     if kind == "json":

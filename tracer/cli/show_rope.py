@@ -22,9 +22,9 @@ from tracer.cli.common import (
     run,
     status,
     whole,
-    writable,
 )
 from tracer.errors import BadRequest, UnknownName
+from tracer.files import check_writable
 
 if TYPE_CHECKING:
     from tracer.rope.grids import Sizes
@@ -94,7 +94,7 @@ def _run(args: argparse.Namespace) -> None:
     kind = format_of(args.output, args.format, _SUFFIXES)
     _check(args, kind)
     if args.output:
-        writable(Path(args.output))
+        check_writable(Path(args.output))
     with status("looking"):
         answer = _answer(args)
         if kind == "picture":

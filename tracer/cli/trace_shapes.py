@@ -22,9 +22,9 @@ from tracer.cli.common import (
     run,
     status,
     whole,
-    writable,
 )  # fmt: skip
 from tracer.errors import BadRequest, ForwardFailed, TracerError, UnknownName
+from tracer.files import check_writable
 
 if TYPE_CHECKING:
     from tracer.calls import Trace
@@ -112,7 +112,7 @@ def _run(args: argparse.Namespace) -> None:
         raise BadRequest(f"MODEL '{args.model}' and --from '{args.place}' are two models; give one of them.")
     _check(args)
     if args.output:
-        writable(Path(args.output))
+        check_writable(Path(args.output))
     with status("tracing"):
         trace, table = _trace(args)
     if kind == "json":

@@ -6,10 +6,7 @@ variables, so that one drawing suits a light and a dark page; lines and text tak
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tracer.errors import BadRequest, Unwritable
+from tracer.files import check_writable, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -169,36 +167,3 @@ class Picture:
     def data(self, kind: str) -> bytes:
         """What `save` writes for a suffix."""
         return self.svg().encode() if kind == ".svg" else self.drawn(kind[1:])
-
-
-def check_writable(path: Path) -> None:
-    """Raise Unwritable, before anything is drawn, for a folder or where there is no folder."""
-    if path.is_dir():
-        raise Unwritable(f"'{path}' is a folder; a figure needs a file name.")
-    if not path.parent.is_dir():
-        raise Unwritable(f"'{path}' cannot be written: there is no folder '{path.parent}'.")
-
-
-def write(path: Path, data: bytes) -> None:
-    """Whole or not at all: to a temporary file beside it, then renamed. Raises Unwritable."""
-    try:
-        if path.exists() and not path.is_file():  # a device or a pipe
-            path.write_bytes(data)
-            return
-        if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        real = path.resolve()  # a link stays a link
-        with tempfile.NamedTemporaryFile("wb", dir=real.parent, prefix=f".{real.name[:40]}.", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(data)
-                file.close()
-                umask = os.umask(0)
-                os.umask(umask)
-                temporary.chmod(real.stat().st_mode & 0o777 if real.exists() else 0o666 & ~umask)
-                temporary.replace(real)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise Unwritable(f"'{path}' cannot be written: {error.strerror or error}.") from None

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracer.errors import BadRequest, UnknownName, Unwritable
+from tracer.files import check_writable
 from tracer.plots.clip import clip
-from tracer.plots.picture import Picture, blank, check_writable, drawing, headed, settle
+from tracer.plots.picture import Picture, blank, drawing, headed, settle
 from tracer.plots.rope_drawn import heights, lanes, likeness, stretched, strips
 from tracer.plots.rope_text import band_text, pair_text, similarity_text, stretch_text
 from tracer.rope import anatomy

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tracer.rope.check import check_rope as check_rope
     from tracer.rope.faults import Departure as Departure
+    from tracer.rope.grids import AXES as AXES
     from tracer.rope.grids import Crop as Crop
     from tracer.rope.grids import Whole as Whole
     from tracer.rope.report import Convention as Convention
@@ -18,30 +19,24 @@ if TYPE_CHECKING:
     from tracer.rope.rope3d import Interpolation as Interpolation
     from tracer.rope.rope3d import Placement as Placement
     from tracer.rope.rope3d import Rope3D as Rope3D
+    from tracer.rope.showing import compare_ropes as compare_ropes
+    from tracer.rope.showing import show_rope as show_rope
     from tracer.rope.variants import changed as changed
     from tracer.rope.variants import names as names
     from tracer.rope.variants import published as published
 
 _HOME = {
     "Convention": "report", "Departure": "faults", "RopeReport": "report", "check_rope": "check",
-    "Crop": "grids", "Whole": "grids", "Interpolation": "rope3d", "Placement": "rope3d", "Rope3D": "rope3d",
-    "changed": "variants", "names": "variants", "published": "variants",
+    "AXES": "grids", "Crop": "grids", "Whole": "grids",
+    "Interpolation": "rope3d", "Placement": "rope3d", "Rope3D": "rope3d",
+    "compare_ropes": "showing", "show_rope": "showing", "changed": "variants", "names": "variants",
+    "published": "variants",
 }  # fmt: skip
 
 __all__ = [
-    "Convention",
-    "Crop",
-    "Departure",
-    "Interpolation",
-    "Placement",
-    "Rope3D",
-    "RopeReport",
-    "Whole",
-    "changed",
-    "check_rope",
-    "names",
-    "published",
-]
+    "AXES", "Convention", "Crop", "Departure", "Interpolation", "Placement", "Rope3D", "RopeReport", "Whole", "changed",
+    "check_rope", "compare_ropes", "names", "published", "show_rope",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 PLAIN_GRID: Sizes = (13, 30, 45)
 """Tokens of a variant without a model where none are asked for: CogVideoX's 49 frames at 480×720."""
 
+WIDTH = 100
+"""Columns of a rope that is printed from Python."""
+
 
 def show_rope(
     model: str = "cogvideox",
@@ -140,6 +143,12 @@ class Shown:
     numbers: Mapping[str, int] = field(default_factory=dict)
     beside: Mapping[str, str] = field(default_factory=dict)
     ahead: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        from tracer.views.rope import renderable
+        from tracer.views.tree import plain
+
+        return plain(renderable(self, WIDTH), WIDTH).rstrip()
 
     @property
     def name(self) -> str:
@@ -338,6 +347,12 @@ class Compared:
     first: Shown
     second: Shown
     moved: Moved | None
+
+    def __str__(self) -> str:
+        from tracer.views.rope import compared
+        from tracer.views.tree import plain
+
+        return plain(compared(self), WIDTH).rstrip()
 
     def to_json(self) -> dict[str, Any]:
         """Both, and what moves, as plain data."""
