@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tracer.lazy import serve
 
 if TYPE_CHECKING:
     from tracer.rope.check import check_rope as check_rope
@@ -38,12 +39,4 @@ __all__ = [
     "check_rope", "compare_ropes", "names", "published", "show_rope",
 ]  # fmt: skip
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"tracer.rope.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'tracer.rope' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = serve(__name__, _HOME)
