@@ -10,10 +10,10 @@ from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_regi
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tracer import rope
+from tracer import families, rope
 from tracer.errors import BadRequest, TracerError
-from tracer.rope.rope3d import PAIRINGS
-from tracer.rope.variants import CHANGES, changed, quarter, six_way
+from tracer.rope.rope3d import PAIRINGS, quarter, six_way
+from tracer.rope.variants import CHANGES, ORIGINALS, changed
 
 EPS = np.finfo(np.float64).eps
 NAMES = rope.names()
@@ -237,7 +237,7 @@ def test_a_shift_of_one_side_is_seen(axis):
 @settings(deadline=None, max_examples=40)
 @given(ropes, st.lists(st.integers(0, 2), min_size=1, max_size=3), position)
 def test_masked_coordinates_are_identity(r, axes, place):
-    masked = [-1 if i in axes else p for i, p in enumerate(place)]
+    r, masked = replace(r, masked=-1), [-1 if i in axes else p for i, p in enumerate(place)]
     angles = r.at([masked, place])
     assert not angles[0].any()
     x = vectors(2, r.head_dim)
@@ -246,9 +246,20 @@ def test_masked_coordinates_are_identity(r, axes, place):
 
 
 def test_a_grid_that_begins_at_minus_one_is_not_masked():
-    r = replace(COG, grid=rope.Whole(first=(-1.0, 0.0, 0.0)))
+    r = replace(COG, grid=rope.Whole(first=(-1.0, 0.0, 0.0)), masked=-1)
     assert r.angles((1, 1, 1)).any()
     assert not r.at((-1, 0, 0)).any()
+
+
+def test_what_is_masked_is_the_ropes_own():
+    """Kaleido's subjects stand at frame -1 and turn; in the code with coordinates -1 means no place at all."""
+    masking = [name for name in NAMES if rope.published(name).masked is not None]
+    assert masking == ["sat-pnp"]
+    assert not rope.published("sat-pnp").at([[-1, 3, 4], [2, -1, 4], [-1, -1, -1]]).any()
+    kaleido = rope.published("kaleido")
+    fast = kaleido.at([-1, 0, 0])[kaleido.parts[0]]
+    np.testing.assert_array_equal(fast, -kaleido.frequencies()[0])
+    assert not replace(kaleido, masked=0.5).at([0.5, 1, 1]).any()
 
 
 def test_mixed_conventions_break_norm_and_relativity():
@@ -320,6 +331,8 @@ def test_rotate_turns_the_video_and_not_one_bit_of_the_text(make, text, first):
 def test_without_text_in_the_sequence_its_number_is_no_matter():
     x = vectors(24, 64)
     assert np.array_equal(COG.rotate(x, (2, 3, 4), text=7), COG.apply(x, COG.tables((2, 3, 4))))
+    with pytest.raises(BadRequest, match=r"alone \(text is not in the sequence of this placement\) makes 24\.$"):
+        COG.rotate(vectors(31, 64), (2, 3, 4), text=7)
 
 
 # ---- what is refused, in one sentence ----
@@ -347,7 +360,16 @@ REFUSED = {
     "theta-inf": (made(theta=float("inf")), "a theta of inf"),
     "theta-text": (made(theta="10000"), "a theta of 10000: it must be a finite number"),
     "pairing": (made(pairing="halves"), "'halves' is no pairing; it is interleaved, half, half-axis"),
+    "laid": (made(laid="halved"), "tables laid 'halved': it is whole, axes, angles"),
     "pairing-list": (made(pairing=["half"]), "is no pairing"),
+    "grid-name": (made(grid="whole"), "'whole' for its grid: it takes one such as Whole() or Crop((30, 45))"),
+    "grid-none": (made(grid=None), "a rope with None for its grid"),
+    "interpolation": (made(interpolation=2.0), "2.0 for its interpolation: it takes one such as Interpolation("),
+    "placement": (made(placement="before"), "a rope with 'before' for its placement: it takes one such as Placement("),
+    "placement-text": (lambda: rope.Placement("front"), "with text 'front': text is before, after or none"),
+    "placement-turned": (lambda: rope.Placement("before", "nothing"), "with turned 'nothing': turned is video or all"),
+    "trained": (made(trained="x"), "a grid of (x) tokens: it has three whole sizes"),
+    "masked": (made(masked="-1"), "a masked coordinate of '-1': it is a finite number such as -1, or None"),
     "factor-zero": (lambda: rope.Interpolation(linear=(1, 0, 1)), "interpolation factors (1, 0, 1): there are three"),
     "factor-negative": (lambda: rope.Interpolation(ntk=(1, -2, 1)), "above 0, for frame, row and column"),
     "factor-nan": (lambda: rope.Interpolation(linear=(1, float("nan"), 1)), "interpolation factors (1, nan, 1)"),
@@ -366,10 +388,13 @@ REFUSED = {
     "sizes-text": (lambda: COG.tables("345"), "a grid of (345) tokens"),
     "sizes-two": (lambda: COG.tables((30, 45)), "a grid of (30, 45) tokens"),
     "sizes-one": (lambda: COG.tables(5), "a grid of (5) tokens"),
+    "sizes-numpy": (lambda: COG.tables(np.array([2, 3, 4])), "given as an array: write it as a tuple, (2, 3, 4)"),
+    "sizes-torch": (lambda: COG.rotate(X, torch.tensor([2, 3, 4])), "write it as a tuple, (2, 3, 4)"),
     "beyond": (
         lambda: replace(COG, grid=rope.Whole(most=(None, 150, 150))).tables((1, 151, 1)),
         "151 positions along the row are beyond the table's 150; use at most 150",
     ),
+    "beyond-sat": (lambda: rope.published("cogvideox-sat").tables((14, 1, 1)), "beyond the table's 13; use at most 13"),
     "beyond-wan": (lambda: rope.published("wan").tables((1025, 1, 1)), "beyond the table's 1024"),
     "ntk-of-two": (
         lambda: replace(COG, split=(2, 6, 8), interpolation=rope.Interpolation(ntk=(2, 1, 1))).tables((1, 1, 1)),
@@ -387,6 +412,22 @@ REFUSED = {
     "axis-far": (lambda: COG.apply(X, TABLES, axis=2), "it is one from 0 to 0"),
     "integers": (lambda: COG.apply(X.astype(int), TABLES), "an array of int64 cannot be turned"),
     "torch-integers": (lambda: COG.apply(torch.zeros(24, 64).long(), TABLES), "an array of torch.int64 cannot be"),
+    "list": (lambda: COG.apply(X.tolist(), TABLES), "a list cannot be turned: it must be a numpy array or a torch"),
+    "rotated-list": (lambda: COG.rotate(X.tolist(), (2, 3, 4)), "a list cannot be turned"),
+    "no-tables": (lambda: COG.apply(X, None), "tables are two arrays, cosines and sines, as rope.tables(sizes) gives"),
+    "one-table": (lambda: COG.apply(X[:2], TABLES[0][:2]), "tables are two arrays, cosines and sines"),
+    "listed-tables": (lambda: COG.apply(X, (TABLES[0].tolist(), TABLES[1])), "tables are two arrays"),
+    "tables-of-three-axes": (
+        lambda: COG.apply(X, tuple(t[None] for t in TABLES)),
+        "tables of shape (1, 24, 64) do not go with an array of shape (24, 64): each of their axes has its size or 1",
+    ),
+    "tables-of-others": (
+        lambda: COG.apply(vectors(2, 24, 64), tuple(np.stack([t] * 3) for t in TABLES)),
+        "tables of shape (3, 24, 64) do not go with an array of shape (2, 24, 64)",
+    ),
+    "like": (lambda: COG.tables((2, 3, 4), like="float32"), "tables like a str: like is a torch tensor or a numpy arr"),
+    "vector": (lambda: COG.apply(X[0], TABLES), "a single vector: take one token's rows, of shape (64,)"),
+    "rotated-vector": (lambda: COG.rotate(X[0], (1, 1, 1)), "an array of shape (64,) has no axis of tokens"),
     "length": (
         lambda: replace(COG, placement=rope.Placement("before")).rotate(X, (2, 3, 4), text=226),
         "a sequence of 24 tokens: a grid of 2×3×4 with 226 of text makes 250",
@@ -394,7 +435,12 @@ REFUSED = {
     "text-negative": (lambda: COG.rotate(X, (2, 3, 4), text=-1), "-1 tokens of text: it must be a whole number from 0"),
     "permutation": (lambda: COG.permutation("other"), "'other' is no pairing"),
     "stretched": (lambda: COG.stretched("linear", (1, 1, 1)), "cog names no trained grid to stretch from"),
-    "changed-crop": (lambda: changed(COG, "crop"), "cog names no trained grid, which crop spreads positions over"),
+    "stretched-how": (lambda: rope.published("wan").stretched("yarn", (1, 1, 1)), "'yarn' is no interpolation; it is"),
+    "changed-none": (lambda: changed(COG, None), "a variant is given by its name, not by None; it is one of"),
+    "changed-what": (lambda: changed("wan", "half"), "'wan' is no rope: changed takes a Rope3D, as rope.published("),
+    "changed-twice": (lambda: rope.published("wan:half:interleaved"), "half and interleaved both change the pairing"),
+    "published-none": (lambda: rope.published(None), "a rope is given by its name, not by None"),
+    "changed-crop": (lambda: changed(COG, "crop"), "cog names no trained grid to spread positions over; wan and"),
     "changed-name": (lambda: changed(COG, "interleavd"), "did you mean interleaved?"),
     "name": (lambda: rope.published("hunyuanvide"), "did you mean hunyuanvideo?"),
     "cogvideox-2b": (lambda: rope.published("cogvideox-2b"), "cogvideox-5b has a rope to show"),
@@ -448,3 +494,37 @@ def test_lists_of_a_config_and_numbers_of_numpy_are_taken():
     assert hash(rope.Whole([0, 0, 0], [None, 5, 5])) == hash(rope.Whole((0, 0, 0), (None, 5, 5)))
     numbers = np.array([2, 3, 4])
     assert np.array_equal(COG.angles(list(numbers)), COG.angles((2, 3, 4)))
+    assert hash(replace(COG, trained=[1, 2, 3])) == hash(replace(COG, trained=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_tables_like_an_array(dtype):
+    cos, sin = COG.tables((2, 3, 4), like=np.zeros(1, dtype))
+    assert cos.dtype == sin.dtype == (np.float64 if dtype is np.int64 else dtype)
+    np.testing.assert_allclose(cos, TABLES[0], atol=np.finfo(cos.dtype).eps)
+
+
+def test_names_carry_changes():
+    one = rope.published("wan:NTK:half")
+    assert one.name == "wan2.1-t2v-14b:half:ntk"
+    assert replace(one, name="") == replace(changed(rope.published("wan"), "half"), name="")  # no grid to stretch to
+    assert changed(one, "six-way").name == "wan2.1-t2v-14b:half:ntk:six-way"
+    assert rope.published("scail:half").pairs == rope.published("scail-half").pairs
+
+
+def test_original_repositories_are_known():
+    """Each is an id that diffusers' own copy has under another owner, or with another ending."""
+    for original, name in ORIGINALS.items():
+        _, checkpoint = families.find(name)
+        repository = original.partition("/")[2]
+        assert checkpoint.hub.lower().partition("/")[2].removesuffix("-diffusers") == repository
+        assert original != checkpoint.hub.lower()
+    assert rope.published("Wan-AI/Wan2.1-T2V-14B") == rope.published("wan")
+
+
+def test_names_that_are_offered_work():
+    with pytest.raises(TracerError, match="known are") as error:
+        rope.published("nonsense")
+    assert error.value.allowed == NAMES
+    with pytest.raises(TracerError, match=r"did you mean mochi\?"):  # and mochi says why it has none
+        rope.published("mochii")

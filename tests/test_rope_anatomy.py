@@ -21,6 +21,7 @@ from tracer.rope.anatomy import (
 from tracer.rope.grids import AXES
 from tracer.rope.rope3d import KINDS
 from tracer.rope.scores import score_error
+from tracer.rope.showing import show_rope
 
 NAMES = ["cogvideox-5b", "cogvideox1.5-5b", "hunyuanvideo", "wan2.1-t2v-14b", "allegro", "scail-half", "six-way-64"]
 TRAINED = ["cogvideox-5b", "cogvideox1.5-5b", "hunyuanvideo", "wan2.1-t2v-14b", "allegro", "cogvideox-sat"]
@@ -223,8 +224,16 @@ def test_interpolation_of_its_own_stays():
     assert fitted.interpolation.linear == pytest.approx(np.multiply(r.interpolation.linear, (2, 1, 1)))
 
 
+def test_one_token_on_an_axis_has_no_step_to_compare():
+    """One frame, and more rows than in training: along frames the finest step is 1, and not 0."""
+    one = show_rope("hunyuanvideo", frames=1, height=1440, width=2560)
+    for stretch in one.stretches:
+        assert stretch.finest[0] == 1
+    assert {s.kind: s.finest[1] for s in one.stretches}["linear"] == pytest.approx(0.5)
+
+
 def test_no_trained_grid_no_stretching():
-    with pytest.raises(BadRequest, match=r"^six-way-64 names no trained grid to stretch from\.$"):
+    with pytest.raises(BadRequest, match=r"^six-way-64 names no trained grid to stretch from; wan .* your own\.$"):
         stretches(rope.published("six-way-64"), SIZES)
 
 
@@ -238,6 +247,7 @@ def test_memory_is_that_of_the_arrays(name, sizes):
     r = rope.published(name)
     cos, sin = (t.astype(r.dtype) for t in r.tables(sizes))
     seen = memory(r, sizes)
+    assert seen.kept == (2 * seen.axes if name == "allegro" else seen.whole)
     assert seen.whole == cos.nbytes + sin.nbytes
     angles = r.angles(sizes).astype(r.dtype)
     assert seen.halved == 2 * angles.nbytes

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Rotary positions in three dimensions
 #
-# Attention sees a set. It has no idea which token came from which frame, row or column; something has to tell it. Most
-# video transformers tell it by *turning*: before a query meets a key, both are rotated by angles that depend on where
-# their tokens stand. This page takes that rotation apart, for the models as published.
+# Attention sees a set. It has no idea which token came from which frame, row or column; something has to tell it.
+# Most video transformers tell it by *turning*: before a query meets a key, both are rotated by angles that depend on
+# where their tokens stand. This page takes that rotation apart, for the models as published.
 #
 # ## Two numbers and an angle
 #
@@ -27,18 +27,18 @@ assert np.allclose(products, q @ turned(k, 3 * omega))
 print(*(f"{p:.12f}" for p in products))
 
 # %% [markdown]
-# Turning changes no lengths, needs no parameters, and can be undone by turning back. That is the whole mechanism. What
-# differs between models is the bookkeeping: which numbers of a head make a pair, which axis turns it, how fast, from
-# which position, and which tokens are turned at all. Weights are trained with one answer to each of these, and work
-# with no other.
+# Turning changes no lengths, needs no parameters, and can be undone by turning back. That is the whole mechanism.
+# What differs between models is the bookkeeping: which numbers of a head make a pair, which axis turns it, how fast,
+# from which position, and which tokens are turned at all. Weights are trained with one answer to each of these, and
+# work with no other.
 #
 # ## A head is split between frame, row and column
 #
 # <details markdown="1"><summary>CogVideoX's heads have 64 numbers. How would you share them out?</summary>
 #
-# A third each does not come out in pairs. Two rules are in use: a quarter for the frame and three eighths each for row
-# and column; or two sixths each for row and column, rounded down to pairs, and the rest for the frame. HunyuanVideo
-# has its three numbers in the config.
+# A third each does not come out in pairs. Two rules are in use: a quarter for the frame and three eighths each for
+# row and column; or two sixths each for row and column, rounded down to pairs, and the rest for the frame.
+# HunyuanVideo has its three numbers in the config.
 #
 # </details>
 
@@ -54,7 +54,7 @@ for name in ("cogvideox-5b", "hunyuanvideo", "wan2.1-t2v-14b", "allegro", "six-w
 # The two rules agree at none of the usual sizes, so tables made by one are useless to weights trained with the other:
 
 # %%
-from tracer.rope.variants import quarter, six_way
+from tracer.rope import quarter, six_way
 
 for d in (64, 128, 192):
     assert quarter(d) != six_way(d)
@@ -63,9 +63,9 @@ for d in (64, 128, 192):
 # %% [markdown]
 # ## From fast to slow
 #
-# Within an axis that has $n$ of the numbers, the $k$-th pair turns at $\theta^{-2k/n}$ radians for each position. Mind
-# the $n$: it is the axis' share and not the whole head, so every axis has its own range, from one radian down to nearly
-# nothing. A fast pair tells neighbours apart and soon repeats; a slow one tells far from near.
+# Within an axis that has $n$ of the numbers, the $k$-th pair turns at $\theta^{-2k/n}$ radians for each position.
+# Mind the $n$: it is the axis' share and not the whole head, so every axis has its own range, from one radian down to
+# nearly nothing. A fast pair tells neighbours apart and soon repeats; a slow one tells far from near.
 
 # %%
 hunyuan = rope.published("hunyuanvideo")
@@ -108,9 +108,9 @@ draw.clip(cogvideox, cogvideox.trained)
 # %% [markdown]
 # ## Where tokens stand
 #
-# Positions are mostly whole numbers. CogVideoX 1.0 is the exception: it scales the grid of tokens, with its
-# proportions, until it fits the 30×45 it was trained on, centres it there, and spreads the positions over that crop.
-# CogVideoX 1.5 gave that up and counts from 0.
+# Mostly on whole numbers. (Allegro divides them by about two.) CogVideoX 1.0 is the exception: it scales the grid of
+# tokens, with its proportions, until it fits the 30×45 it was trained on, centres it there, and spreads the positions
+# over that crop. CogVideoX 1.5 gave that up and counts from 0.
 
 # %%
 for rows, columns in ((30, 45), (48, 85), (45, 30)):
@@ -119,7 +119,8 @@ for rows, columns in ((30, 45), (48, 85), (45, 30)):
         print(f"{rows}×{columns} {r.name:16} rows {h[0]:g} to {h[-1]:g}, columns {w[0]:g} to {w[-1]:g}")
 
 # %% [markdown]
-# diffusers' own function, at the odd size of 48×85 tokens, gives the same tables. It works in float32, ours in float64:
+# diffusers' own function, at the odd size of 48×85 tokens, gives the same tables. It works in float32, ours in
+# float64:
 
 # %%
 from diffusers.models.embeddings import apply_rotary_emb, get_3d_rotary_pos_embed
@@ -135,7 +136,8 @@ print("cos and sin", tuple(theirs[0].shape), "agree to 1e-5")
 # ## Which numbers make a pair
 #
 # Neighbours, in nearly all video models: (0, 1), (2, 3), and so on. Many language models pair across the halves of a
-# head instead: (0, d/2), (1, d/2 + 1). Each is fine with itself.
+# head instead: (0, d/2), (1, d/2 + 1). Code that knows both has a switch with a name like `interleaved_rope`; it is a
+# matter of how the weights were trained, and of nothing else. Each is fine with itself.
 
 # %%
 halves = rope.changed(cogvideox, "half")
@@ -156,16 +158,43 @@ for rotation, r in (("neighbours", cogvideox), ("halves", halves)):
         print(f"rotation by {rotation:10} tables by {layout:10} lengths change by {np.abs(change).max():.1e}")
 
 # %% [markdown]
-# Weights can move from one convention to the other, with nothing lost: reorder the rows of the query and key
-# projections within each head.
+# Weights can move from one convention to the other, with nothing lost. The rows of the query and key projections are
+# reordered within each head, and so is everything that acts on single numbers of a head before the rotation: their
+# biases, and the norms on queries and keys. Here on two heads of a small layer of our own:
 
 # %%
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+heads, width, tokens = 2, 32, torch.randn(4 * 6 * 5, 32)
+layers = {name: nn.Linear(width, heads * 64) for name in ("q", "k")}
+norm = nn.RMSNorm(64)
+nn.init.normal_(norm.weight)
+
+
+def scores(layers, norm, r):
+    """q·k of every head, with the rotation of r."""
+    q, k = (norm(layers[name](tokens).unflatten(-1, (heads, 64))).transpose(0, 1) for name in ("q", "k"))
+    return r.apply(q, r.tables(grid)) @ r.apply(k, r.tables(grid)).mT
+
+
+before = scores(layers, norm, cogvideox)
+
 order = cogvideox.permutation("half")
-one, two = cogvideox.apply(x, tables), halves.apply(x[:, order], half_tables)
-assert np.allclose(one @ one.T, two @ two.T)  # every attention score is the same
+with torch.no_grad():
+    for layer in layers.values():
+        layer.weight.copy_(layer.weight.unflatten(0, (heads, 64))[:, order].flatten(0, 1))
+        layer.bias.copy_(layer.bias.unflatten(0, (heads, 64))[:, order].flatten())
+    norm.weight.copy_(norm.weight[order])
+
+torch.testing.assert_close(scores(layers, norm, halves), before)  # every score is the same
 print("the new order:", *order[:5], "...", *order[-2:])
 
 # %% [markdown]
+# Mind the direction: the new row $i$ is the old row `order[i]`. Wan's norm spans all heads together, so there its
+# weight is reordered head by head, as the biases are here.
+#
 # ## Which tokens are turned
 #
 # Only the video's. Text has no place in the grid; turned along, it would stand at made-up frames and rows. In
@@ -187,31 +216,41 @@ for turn in trace.find(name="apply_rotary_emb"):
     assert turn.output.sizes[2] == end - first
 
 # %% [markdown]
+# ## Coordinates of one's own
+#
+# A grid is a habit, not a need: a token may stand anywhere. One variant of CogVideoX's original code is handed
+# (frame, row, column) for every token, and leaves those alone that have a -1:
+
+# %%
+packed = rope.published("sat-pnp")
+angles = packed.at([(0, 2, 3), (5, 0, 0), (-1, -1, -1)])
+assert not angles[2].any()  # an angle of 0 turns nothing
+print(angles.shape, "radians, of them not 0:", *(angles != 0).sum(axis=-1))
+
+# %% [markdown]
 # ## Beyond the trained grid
 #
 # Ask HunyuanVideo for a larger picture than its published 720×1280, and rows and columns get positions beyond those.
 # (What its weights were really trained on has not been published; here *trained* means the published request.)
 # Dividing the positions (*linear*) brings all angles back, and packs neighbours closer than they were. Raising theta
-# (*NTK*) leaves neighbours as they are, brings the slowest pair back, and lets those in between stick out a little.
+# (*NTK*) leaves the fastest pair as it is, brings the slowest back, and lets those in between stick out a little.
 
 # %%
 draw.stretch(hunyuan, (33, 68, 120))
 
 # %% [markdown]
 # Of the models on this page only Allegro divides, by factors from its config. HunyuanVideo's original code has both
-# hooks and leaves them at 1. And CogVideoX 1.0's crop is a linear interpolation of rows and columns, under another
-# name.
+# hooks and leaves them at 1; CogVideoX's takes factors of interpolation for its rope and never reads them. What
+# diffusers' CogVideoX 1.0 does instead, its crop, is a linear interpolation of rows and columns under another name.
 #
 # ## Is mine right?
 #
-# Ports go wrong here, silently: shapes fit, pictures come out, a little worse. `check_rope` measures what a function of
-# yours really does, and says what is off beside the model whose weights you want to use. Here is a rotation as
+# Ports go wrong here in silence: every shape fits and nothing raises. `check_rope` measures what a function of yours
+# really does, and says what is off beside the model whose weights you want to use. Here is a rotation as many
 # language models have it, handed HunyuanVideo's tables:
 
+
 # %%
-import torch
-
-
 def rotate_half(q, k, cos, sin):
     def turn(x):
         a, b = x.chunk(2, dim=-1)
@@ -223,15 +262,28 @@ def rotate_half(q, k, cos, sin):
 print(tracer.check_rope(rotate_half, like="hunyuanvideo"))
 
 # %% [markdown]
-# And diffusers' own:
+# Two ways lead out. Rotate as HunyuanVideo does: diffusers' function passes. Or keep the rotation, give it tables of
+# its own kind, and reorder the weights as above; then the model to compare with is HunyuanVideo with that one thing
+# changed.
 
 # %%
-report = tracer.check_rope(lambda x, freqs_cis: apply_rotary_emb(x, freqs_cis), like="hunyuanvideo")
+assert tracer.check_rope(lambda x, freqs_cis: apply_rotary_emb(x, freqs_cis), like="hunyuanvideo").ok
+
+report = tracer.check_rope(rotate_half, like=rope.changed(rope.published("hunyuanvideo"), "half"))
 assert report.ok
 print(report)
 
 # %% [markdown]
 # It takes functions of (q, k, cos, sin) or of complex frequencies, builders of tables (T, H, W), and whole rotations.
-#
+# A module needs one line around it:
+
+# %%
+from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideoRotaryPosEmbed
+
+module = HunyuanVideoRotaryPosEmbed(patch_size=2, patch_size_t=1, rope_dim=[16, 56, 56], theta=10000.0)  # not 256
+report = tracer.check_rope(lambda T, H, W: module(torch.empty(1, 16, T, 2 * H, 2 * W)), like="hunyuanvideo")
+print(report.departures[0].sentence)
+
+# %% [markdown]
 # In a terminal, `show-rope cogvideox` prints all of this for one model, `show-rope hunyuanvideo --frames 257` goes
 # beyond the trained grid, `show-rope --compare cogvideox wan` sets two side by side, and `-o rope.svg` draws them.

@@ -22,8 +22,7 @@ from tiny_cogvideox import pipeline, tiny
 
 from tracer.errors import BadRequest
 from tracer.rope.grids import Crop
-from tracer.rope.rope3d import Interpolation, Rope3D
-from tracer.rope.variants import quarter
+from tracer.rope.rope3d import Interpolation, Rope3D, quarter
 
 # ---- CogVideoX 1.0: crops ----
 

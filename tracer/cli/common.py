@@ -106,7 +106,7 @@ def format_of(output: str | None, given: str | None, suffixes: Mapping[str, str]
     """
     if output is None:
         return given or next(iter(suffixes.values()))
-    suffix = Path(output).suffix
+    suffix = Path(output).suffix.lower()
     if given is None and suffix not in suffixes:
         names = " or ".join(suffixes)
         raise Unwritable(f"'{output}' does not say which format: a name ends in {names}, or --format tells.")

@@ -35,7 +35,7 @@ examples:
   show-rope cogvideox                          split, wavelengths, tables, which tokens turn
   show-rope hunyuanvideo --frames 257          beyond the published length: none, linear, ntk
   show-rope wan --variant half                 one thing changed, and how far scores then move
-  show-rope --compare wan scail-half           two side by side
+  show-rope --compare wan wan:half             two side by side; NAME:CHANGE is a name with a change
   show-rope cogvideox --turns                  pairs turning from frame to frame, as arrows
   show-rope sat-pnp --grid 8 30 45             a variant without a model takes tokens
   show-rope cogvideox -o rope.svg              figures; .gif is a clip of the pairs
@@ -44,6 +44,7 @@ examples:
 _PICTURES = (".svg", ".png", ".pdf", ".gif")
 _SUFFIXES = {".txt": "table", ".json": "json", **dict.fromkeys(_PICTURES, "picture")}
 _FIGURES = ("bands", "similarity", "stretch", "pairs", "clip")
+_FIGURES_OF_TWO = ("bands", "pairs")
 _SIZES = ("frames", "height", "width", "text_tokens")
 _MOST = 10_000
 """Tokens along one axis: all of them are laid out."""
@@ -61,7 +62,10 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     p.add_argument("model", nargs="?", metavar="MODEL", help="family, checkpoint, hub id or plain variant; see --list")
-    p.add_argument("--variant", metavar="NAME", help="one thing changed: half, six-way, ntk, ...; --list has them all")
+    p.add_argument(
+        "--variant", metavar="NAME", action="append",
+        help="one thing changed: half, six-way, ntk, ...; --list has them all; once for each change",
+    )  # fmt: skip
     p.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two ropes side by side instead of MODEL")
     size = p.add_argument_group("request (default: the checkpoint's published one)")
     size.add_argument("--frames", type=whole, metavar="N", help="video frames")
@@ -89,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     if args.list:
+        _check_alone(args)
         _print_list()
         return
     kind = format_of(args.output, args.format, _SUFFIXES)
@@ -112,27 +117,47 @@ def _run(args: argparse.Namespace) -> None:
     hand_out(text, args.output)
 
 
+def _check_alone(args: argparse.Namespace) -> None:
+    """Refuse what --list would ignore."""
+    for name, value in vars(args).items():
+        if name != "list" and value not in (None, False):
+            other = f"MODEL '{value}'" if name == "model" else f"--{name.replace('_', '-')}"
+            raise BadRequest(f"--list shows all names as text and takes nothing else; leave {other} out.")
+
+
 def _check(args: argparse.Namespace, kind: str) -> None:
     """Everything that can be refused before torch is imported, which takes seconds."""
-    from tracer.rope.showing import check
+    from tracer.rope.asking import check, chosen
 
     if args.model is None and args.compare is None:
         raise BadRequest("no MODEL is given: type show-rope cogvideox; show-rope --list shows them all.")
     if args.compare is not None:
-        given = {"MODEL": args.model, "--variant": args.variant, "--turns": args.turns or None,
-                 "--plane": args.plane or None}  # fmt: skip
-        other = next((f"{k} '{v}'" if isinstance(v, str) else k for k, v in given.items() if v is not None), None)
+        if args.variant:
+            change = args.variant[0]
+            raise BadRequest(
+                f"--compare takes changes with the names, as in wan:{change}; leave --variant {change} out."
+            )
+        given = {f"MODEL '{args.model}'": args.model, "--turns": args.turns, "--plane": args.plane}
+        other = next((name for name, value in given.items() if value), None)
         if other:
             raise BadRequest(f"--compare takes two ropes and shows them whole; leave {other} out.")
     if args.figure is not None and args.figure not in _FIGURES:
         raise UnknownName("figure", args.figure, _FIGURES)
-    if kind == "picture" and args.compare is not None:
-        raise BadRequest(f"--compare is text or data, '{args.output}' a picture; name a file .txt or .json.")
+    if args.compare is not None and args.figure not in (None, *_FIGURES_OF_TWO):
+        raise BadRequest(
+            f"--figure {args.figure} is of one rope; --compare takes {' or '.join(_FIGURES_OF_TWO)}, or no --figure."
+        )
+    if args.compare is not None and kind == "picture" and Path(args.output).suffix.lower() == ".gif":
+        raise BadRequest(f"'{args.output}' is for a clip of one rope; --compare takes a file .svg, .png or .pdf.")
+    if kind != "table" and (args.turns or args.plane):
+        option, figure = ("--turns", "clip") if args.turns else ("--plane", "similarity")
+        use = "its numbers are among the data" if kind == "json" else f"--figure {figure} draws it"
+        raise BadRequest(f"{option} is for text; leave it out, {use}.")
     if args.figure is not None and kind != "picture":
         raise BadRequest(f"--figure {args.figure} goes into a picture; add -o FILE ending in {' or '.join(_PICTURES)}.")
     asked = {name: getattr(args, name) for name in _SIZES}
     for model in args.compare or [args.model]:
-        check(model, args.variant, asked, args.grid)
+        check(chosen(model, args.variant)[0], asked, args.grid)
     check_largest(asked)
     for n in args.grid or ():
         if n > _MOST:
@@ -153,11 +178,15 @@ def _answer(args: argparse.Namespace) -> Shown | Compared:
 
 
 def _draw(answer: Shown | Compared, args: argparse.Namespace) -> None:
-    from tracer.plots.rope import save
+    from tracer.plots.rope import compare, pairs, save
     from tracer.rope.showing import Shown
 
-    assert isinstance(answer, Shown)
-    save(args.output, answer.rope, answer.sizes, figure=args.figure)
+    if isinstance(answer, Shown):
+        save(args.output, answer.rope, answer.sizes, figure=args.figure, unstretched=answer.unstretched)
+        return
+    a, b = answer.first, answer.second
+    drawn = pairs(a.rope, b.rope) if args.figure == "pairs" else compare(a.rope, b.rope, a.sizes, b.sizes)
+    drawn.save(args.output)
 
 
 def _view(answer: Shown | Compared, args: argparse.Namespace, width: int) -> Any:
@@ -183,7 +212,7 @@ def _print_list() -> None:
     """Families with a rope and their checkpoints, plain variants, and what --variant takes."""
     from rich.text import Text
 
-    from tracer.rope.showing import models
+    from tracer.rope.asking import models
     from tracer.rope.variants import CHANGES, PLAIN
 
     out = console()

@@ -99,8 +99,8 @@ def _rope(config: Config) -> Rope3D:
         (third, third, third),
         pairing="half-axis",
         interpolation=Interpolation(linear=scales),
+        laid="axes",
         source="models/embeddings.py: get_3d_rotary_pos_embed_allegro, apply_rotary_emb_allegro",
-        remark="the published code keeps a table for each axis and looks the tokens' rows up in it",
     )
 
 

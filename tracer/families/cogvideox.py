@@ -23,8 +23,7 @@ from tracer.families.base import Checkpoint, Config, Family, Findings, Input, Le
 from tracer.frame_steps import DecodeInPairs, Encode, Fill, Vae
 from tracer.frames import FrameRule
 from tracer.rope.grids import Crop, Whole
-from tracer.rope.rope3d import NoRope, Placement, Rope3D
-from tracer.rope.variants import quarter
+from tracer.rope.rope3d import NoRope, Placement, Rope3D, quarter
 
 _1_0 = Request(batch=2, frames=49, height=480, width=720, text_tokens=226)
 _1_5 = Request(batch=2, frames=81, height=768, width=1360, text_tokens=226)

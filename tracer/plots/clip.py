@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tracer.errors import BadRequest, UnknownName
 from tracer.plots.picture import INK, LIGHT, Picture, blank, drawing, headed, settle
-from tracer.plots.rope_text import amount
 from tracer.plots.vector import Moves
-from tracer.rope import anatomy
+from tracer.rope import anatomy, said
 from tracer.rope.grids import AXES, Sizes
 from tracer.rope.rope3d import Rope3D
 
@@ -96,7 +95,7 @@ def clip(rope: Rope3D, sizes: Sizes, axis: str = "frame") -> Clip:
     angles = [[place * band.frequency for place in places] for band in chosen]
     title = f"{rope.name}: pairs of the {axis} axis over {steps} position{'s' * (steps > 1)}"
     text = "\n".join(
-        f"pair {band.index}: a turn in {amount(band.wavelength)} positions; "
+        f"pair {band.index}: a turn in {said.figure(band.wavelength)} positions; "
         f"{(way[-1] - way[0]) / (2 * pi):.3g} turns here, from {way[0]:.3g} to {way[-1]:.3g} radians"
         for band, way in zip(chosen, angles, strict=True)
     )
@@ -145,7 +144,7 @@ def _stage(
         axes.set_ylim(-1.25, 1.25)
         axes.set_axis_off()
         axes.set_title(f"pair {band.index}", color=colour)
-        axes.text(0, -1.35, f"a turn in\n{amount(band.wavelength)} positions", ha="center", va="top", fontsize=8.5)
+        axes.text(0, -1.35, f"a turn in\n{said.figure(band.wavelength)} positions", ha="center", va="top", fontsize=8.5)
     line = rooms["now"]
     line.plot(places, [0.0] * len(places), "|", color=INK, markersize=6, markeredgewidth=0.9)
     (now,) = line.plot([places[0]], [0.0], "o", color=colour, markersize=8, gid="now", animated=True)

@@ -18,7 +18,7 @@ from tracer.plots.rope_drawn import heights, lanes, likeness, stretched, strips
 from tracer.plots.rope_text import band_text, pair_text, similarity_text, stretch_text
 from tracer.rope import anatomy
 from tracer.rope.grids import Sizes
-from tracer.rope.rope3d import Rope3D
+from tracer.rope.rope3d import Rope3D, no_trained_grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -45,14 +45,15 @@ def bands(rope: Rope3D, sizes: Sizes) -> Picture:
     return _picture(_bands(rope, sizes))
 
 
-def compare(a: Rope3D, b: Rope3D, sizes: Sizes | None = None) -> Picture:
+def compare(a: Rope3D, b: Rope3D, sizes: Sizes | None = None, other_sizes: Sizes | None = None) -> Picture:
     """The bands of two ropes, one over the other.
 
-    sizes: tokens (T, H, W) for both; each one's trained grid without it. Raises BadRequest where neither is known.
+    sizes: tokens (T, H, W) for both, or for a where other_sizes are b's; each one's trained grid without it. Raises
+    BadRequest where neither is known.
     """
     entries = []
-    for rope, other in ((a, b), (b, a)):
-        grid = sizes or rope.trained or other.trained
+    for rope, other, own in ((a, b, sizes), (b, a, other_sizes or sizes)):
+        grid = own or rope.trained or other.trained
         if grid is None:
             raise BadRequest(f"{a.name} and {b.name} name no trained grid; give sizes, such as (13, 30, 45).")
         entries.append((rope, grid))
@@ -93,12 +94,15 @@ FIGURES: dict[str, str] = {
 """Names that `save` knows -> what each shows."""
 
 
-def save(path: str | Path, rope: Rope3D, sizes: Sizes, figure: str | None = None) -> None:
+def save(
+    path: str | Path, rope: Rope3D, sizes: Sizes, figure: str | None = None, unstretched: Rope3D | None = None
+) -> None:
     """Write a figure to a file, whole or not at all.
 
     path: .svg, .png or .pdf for a figure, .gif for the clip. figure: a key of FIGURES; without it one sheet of all
-    that stand still (without stretch for a rope that names no trained grid). Raises UnknownName, Unwritable and what
-    the figure raises.
+    that stand still (without stretch for a rope that names no trained grid). unstretched: where `rope` is stretched
+    already, the rope that it was made of, which stretch starts from. Raises UnknownName, Unwritable and what the
+    figure raises.
     """
     path = Path(path)
     if figure is not None and figure not in FIGURES:
@@ -112,24 +116,27 @@ def save(path: str | Path, rope: Rope3D, sizes: Sizes, figure: str | None = None
     elif path.suffix.lower() not in Picture.kinds:
         raise Unwritable(f"'{path}' does not say which format: a name ends in .svg, .png, .pdf or .gif.")
     check_writable(path)
-    _named(figure, rope, sizes).save(path)
+    _named(figure, rope, sizes, unstretched or rope).save(path)
 
 
-def sheet(rope: Rope3D, sizes: Sizes) -> Picture:
-    """All figures that stand still, one below the other; without stretch for a rope that names no trained grid."""
+def sheet(rope: Rope3D, sizes: Sizes, unstretched: Rope3D | None = None) -> Picture:
+    """All figures that stand still, one below the other; without stretch for a rope that names no trained grid.
+
+    unstretched: what stretch starts from, where `rope` is stretched already.
+    """
     plans = [_bands(rope, sizes), _similarity(rope, sizes, None)]
-    plans += [_stretch(rope, sizes)] if rope.trained else []
+    plans += [_stretch(unstretched or rope, sizes)] if rope.trained else []
     return _picture(*plans, _pairs([rope]))
 
 
-def _named(figure: str | None, rope: Rope3D, sizes: Sizes) -> Picture:
+def _named(figure: str | None, rope: Rope3D, sizes: Sizes, unstretched: Rope3D) -> Picture:
     if figure is None:
-        return sheet(rope, sizes)
+        return sheet(rope, sizes, unstretched)
     if figure == "pairs":
         return pairs(rope)
-    drawn: dict[str, Callable[[Rope3D, Sizes], Picture]] = {
-        "bands": bands, "similarity": similarity, "stretch": stretch, "clip": clip
-    }  # fmt: skip
+    if figure == "stretch":
+        return stretch(unstretched, sizes)
+    drawn: dict[str, Callable[[Rope3D, Sizes], Picture]] = {"bands": bands, "similarity": similarity, "clip": clip}
     return drawn[figure](rope, sizes)
 
 
@@ -174,13 +181,14 @@ def _similarity(rope: Rope3D, sizes: Sizes, query: Sizes | None) -> _Plan:
 
 def _stretch(rope: Rope3D, sizes: Sizes) -> _Plan:
     if rope.trained is None:
-        raise BadRequest(f"{rope.name} names no trained grid to stretch from.")
+        raise BadRequest(no_trained_grid(rope.name, "to stretch from"))
     title = f"{rope.name}: from {_grid(rope.trained)} to {_grid(sizes)}"
     return _Plan(title, stretch_text(rope, sizes), 5.6, lambda fig: stretched(fig, rope, sizes))
 
 
 def _pairs(ropes: Sequence[Rope3D]) -> _Plan:
-    title = " and ".join(f"{rope.name}, {rope.pairing}" for rope in ropes) + ": which columns turn together"
+    alone = f", {ropes[0].pairing}" if len(ropes) == 1 else ""  # of two, each strip says its own
+    title = " and ".join(rope.name for rope in ropes) + f"{alone}: which columns turn together"
     text = "\n\n".join(f"{rope.name}\n{pair_text(rope)}" for rope in ropes)
     high = 0.4 + 0.85 * sum(heights(ropes)) + 0.25 * len(ropes)
     return _Plan(title, text, high, lambda fig: strips(fig, ropes))

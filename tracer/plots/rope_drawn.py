@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from math import floor, pi
 from typing import TYPE_CHECKING, Any
 
 from tracer.plots.picture import HEAT, INK, LIGHT
+from tracer.plots.rope_text import positions_of
 from tracer.rope import anatomy
 from tracer.rope.grids import AXES, Sizes
 from tracer.rope.rope3d import KINDS, Rope3D
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
     Room = Figure | SubFigure
 
-_TURNS: dict[str, tuple[Any, Callable[[float], bool]]] = {
-    "a full turn or more": ("full", lambda reach: reach >= 2 * pi),
-    "half a turn or more": ("left", lambda reach: pi <= reach < 2 * pi),
-    "less than half a turn": ("none", lambda reach: reach < pi),
+_TURNS: dict[anatomy.Kind, tuple[str, Any]] = {
+    "whole": ("a full turn or more", "full"),
+    "half": ("half a turn or more", "left"),
+    "less": ("less than half a turn", "none"),
 }
+"""Of a pair -> words, and how its dot is filled."""
 
 
 def lanes(fig: Room, entries: Sequence[tuple[Rope3D, Sizes]]) -> None:
@@ -39,12 +41,12 @@ def lanes(fig: Room, entries: Sequence[tuple[Rope3D, Sizes]]) -> None:
             own = [band for band in every if band.axis == axis]
             extent = own[0].reach / own[0].frequency
             name = f"{axis}, {rope.name}" if len(found) > 1 else axis
-            said = f"{extent:g} positions" if extent == sizes[i] else f"{sizes[i]} tokens on {extent:g} positions"
+            said = positions_of(extent) if extent == sizes[i] else f"{sizes[i]} tokens on {positions_of(extent)}"
             trained = rope.grid.extent(rope.trained)[i] if rope.trained else 0
             _lane(axes, y, (name, axis, said), own, (leftmost, extent, trained))
             y -= 1.0
         y -= 0.15 * (len(found) > 1)
-    for words, (fill, _) in _TURNS.items():
+    for words, fill in _TURNS.values():
         axes.plot([], [], "o", color=INK, fillstyle=fill, markerfacecoloralt="none", label=words)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.98), ncols=3, handletextpad=0.1, columnspacing=1.2)
     axes.set_xscale("log")
@@ -81,15 +83,14 @@ def _lane(
     near = min(extent, trained or extent)
     axes.text(near, y - 0.27, said, va="top", ha="left", fontsize=8.5)
     axes.plot([left, own[-1].wavelength], [y, y], color=colour, linewidth=0.7, alpha=0.6, zorder=1)
-    for kind, (fill, holds) in _TURNS.items():
-        group = [band.wavelength for band in own if holds(band.reach)]
+    for kind, (told, fill) in _TURNS.items():
+        group = [band.wavelength for band in own if band.kind == kind]
         axes.plot(
             group, [y] * len(group), "o", color=colour, fillstyle=fill, markerfacecoloralt="none",
-            gid=f"{name}: {kind}",
+            gid=f"{name}: {told}",
         )  # fmt: skip
-    whole = sum(band.reach >= 2 * pi for band in own)
-    never = sum(band.reach < pi for band in own)
-    counts = f"a full turn: {whole} of {len(own)} pairs, less than half a turn: {never}"
+    kinds = [band.kind for band in own]
+    counts = f"a full turn: {kinds.count('whole')} of {len(own)} pairs, less than half a turn: {kinds.count('less')}"
     side = axes.get_yaxis_transform()
     axes.text(0, y + 0.3, name, transform=side, color=colour, weight="bold", va="bottom")
     axes.text(1, y + 0.3, counts, transform=side, ha="right", va="bottom", fontsize=8.5)

@@ -9,6 +9,7 @@ from textwrap import wrap
 from tracer.rope import anatomy
 from tracer.rope.grids import AXES, Sizes
 from tracer.rope.rope3d import Rope3D
+from tracer.rope.said import figure
 
 
 def band_text(rope: Rope3D, sizes: Sizes) -> str:
@@ -17,10 +18,10 @@ def band_text(rope: Rope3D, sizes: Sizes) -> str:
     out = []
     for axis in AXES:
         own = [band for band in every if band.axis == axis]
-        whole, never = sum(b.reach >= 2 * pi for b in own), sum(b.reach < pi for b in own)
+        kinds = [band.kind for band in own]
         out.append(
-            f"{axis:<7}{own[0].reach / own[0].frequency:g} positions; {len(own)} pairs: {whole} turn at least once, "
-            f"{never} less than half a turn"
+            f"{axis:<7}{positions_of(own[0].reach / own[0].frequency)}; {len(own)} pairs: "
+            f"{kinds.count('whole')} turn at least once, {kinds.count('less')} less than half a turn"
         )
         out += _row("wavelengths", [band.wavelength for band in own])
     return "\n".join(out)
@@ -67,14 +68,14 @@ def pair_text(rope: Rope3D) -> str:
     return "\n".join(out)
 
 
-def amount(value: float) -> str:
-    """A number to three digits; a large one whole."""
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+def positions_of(extent: float) -> str:
+    """So many positions: one is not several."""
+    return f"{extent:g} position{'s' * (round(extent, 9) != 1)}"
 
 
 def _row(name: str, values: Iterable[float], most: int = 200) -> list[str]:
     """Numbers to three digits, in lines; the first of them where there are many."""
     numbers = list(values)
-    said = [amount(value) for value in numbers[:most]]
+    said = [figure(value) for value in numbers[:most]]
     said += [f"… {len(numbers) - most:,} more"] * (len(numbers) > most)
     return wrap(f"{name} {' '.join(said)}".strip(), 80, initial_indent=" " * 7, subsequent_indent=" " * 7)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tracer.rope.rope3d import Interpolation as Interpolation
     from tracer.rope.rope3d import Placement as Placement
     from tracer.rope.rope3d import Rope3D as Rope3D
+    from tracer.rope.rope3d import quarter as quarter
+    from tracer.rope.rope3d import six_way as six_way
     from tracer.rope.showing import compare_ropes as compare_ropes
     from tracer.rope.showing import show_rope as show_rope
     from tracer.rope.variants import changed as changed
@@ -29,14 +31,14 @@ if TYPE_CHECKING:
 _HOME = {
     "Convention": "report", "Departure": "faults", "RopeReport": "report", "check_rope": "check",
     "AXES": "grids", "Crop": "grids", "Whole": "grids",
-    "Interpolation": "rope3d", "Placement": "rope3d", "Rope3D": "rope3d",
+    "Interpolation": "rope3d", "Placement": "rope3d", "Rope3D": "rope3d", "quarter": "rope3d", "six_way": "rope3d",
     "compare_ropes": "showing", "show_rope": "showing", "changed": "variants", "names": "variants",
     "published": "variants",
 }  # fmt: skip
 
 __all__ = [
     "AXES", "Convention", "Crop", "Departure", "Interpolation", "Placement", "Rope3D", "RopeReport", "Whole", "changed",
-    "check_rope", "compare_ropes", "names", "published", "show_rope",
+    "check_rope", "compare_ropes", "names", "published", "quarter", "show_rope", "six_way",
 ]  # fmt: skip
 
 __getattr__, __dir__ = serve(__name__, _HOME)

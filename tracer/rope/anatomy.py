@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import pi, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from tracer.errors import BadRequest
+from tracer.formula import Formula
 from tracer.rope.grids import AXES, Sizes
-from tracer.rope.rope3d import KINDS, Interpolation, Rope3D
+from tracer.rope.rope3d import KINDS, Interpolation, Rope3D, no_trained_grid
 from tracer.shapes import DTYPE_BYTES
 
 if TYPE_CHECKING:
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+Kind = Literal["whole", "half", "less"]
+"""Of a pair: whether it turns so far over the positions that the tokens fill."""
+
+
 @dataclass(frozen=True)
 class Band:
     """One pair: its axis, its place from fast (0) to slow within it, its two columns of a head.
 
     frequency: radians for one position. wavelength: positions for a whole turn. step: radians between neighbouring
-    tokens. reach: radians over all positions that the tokens fill.
+    tokens. reach: radians over all positions that the tokens fill; turns: the same in whole turns.
     """
 
     axis: str
@@ -33,6 +38,16 @@ class Band:
     wavelength: float
     step: float
     reach: float
+
+    @property
+    def turns(self) -> float:
+        """Whole turns over all positions that the tokens fill."""
+        return self.reach / (2 * pi)
+
+    @property
+    def kind(self) -> Kind:
+        """Whether it turns a whole turn or more over them, half a turn or more, or less."""
+        return "whole" if self.turns >= 1 else "half" if self.turns >= 0.5 else "less"
 
 
 def bands(rope: Rope3D, sizes: Sizes) -> tuple[Band, ...]:
@@ -53,7 +68,7 @@ def similarity(rope: Rope3D, sizes: Sizes, query: Sizes) -> tuple[Floats, Floats
 
     query: index of its token along frame, row and column. Returns arrays (T,), (H,), (W,), 1 at the query itself: the
     mean over all pairs of cos(angle of query - angle of key), which is q·k/|q|² for vectors with equal weight on
-    every pair.
+    every pair. Raises BadRequest for a query outside the grid.
     """
     _check_query(sizes, query)
     out = []
@@ -72,15 +87,34 @@ def relative_similarity(rope: Rope3D, sizes: Sizes) -> tuple[Floats, Floats, Flo
     return similarity(rope, sizes, (0, 0, 0))
 
 
+@dataclass(frozen=True)
+class Plane:
+    """Similarities within a frame to one of its tokens, (row, column): a part for rows and one for columns.
+
+    Each pair turns along one axis, so a mean over pairs falls into the two.
+    """
+
+    query: tuple[int, int]
+    rows: tuple[float, ...]
+    columns: tuple[float, ...]
+
+    def values(self) -> Floats:
+        """Of every token: (H, W)."""
+        import numpy as np
+
+        out: Floats = np.add.outer(self.rows, self.columns) - 1.0
+        return out
+
+
+def plane(rope: Rope3D, sizes: Sizes, query: Sizes) -> Plane:
+    """Similarity of a query with all tokens of its frame. Raises BadRequest for a query outside the grid."""
+    _, rows, columns = similarity(rope, sizes, query)
+    return Plane((query[1], query[2]), tuple(rows.tolist()), tuple(columns.tolist()))
+
+
 def similarity_plane(rope: Rope3D, sizes: Sizes, query: Sizes) -> Floats:
-    """The same for all rows and columns of the query's frame: (H, W)."""
-    _check_query(sizes, query)
-    _, rows, columns = rope.positions(sizes)
-    _, fast_h, fast_w = rope.frequencies()
-    pairs = rope.head_dim // 2
-    along_h = _mean_cosine(rows - rows[query[1]], fast_h, pairs)
-    along_w = _mean_cosine(columns - columns[query[2]], fast_w, pairs)
-    return along_h[:, None] + along_w[None, :] - 1.0
+    """The same as numbers for all rows and columns: (H, W). Raises what `plane` does."""
+    return plane(rope, sizes, query).values()
 
 
 def _mean_cosine(differences: Floats, frequencies: Floats, pairs: int) -> Floats:
@@ -99,6 +133,60 @@ def _check_query(sizes: Sizes, query: Sizes) -> None:
         raise BadRequest(
             f"a query at token ({given}) is outside the grid of {grid}; each index runs from 0 to its size less one."
         )
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What one axis is to a rope at a grid of tokens.
+
+    formula: of its tokens. numbers: of a head. pairs: their columns. positions: of the tokens, before interpolation.
+    theta: after interpolation. bands: its pairs from fast to slow. per_token: video frames, or rows or columns of
+    pixels, of one token; None without a model, and for the frames of an image. similarity: of a query and keys of the
+    same content that stand 0, 1, 2, ... tokens apart along this axis.
+    """
+
+    name: str
+    formula: Formula
+    tokens: int
+    numbers: int
+    pairs: tuple[tuple[int, int], ...]
+    positions: tuple[float, ...]
+    theta: float
+    bands: tuple[Band, ...]
+    per_token: float | None
+    similarity: tuple[float, ...]
+
+    @property
+    def step(self) -> float:
+        """Positions between neighbouring tokens; 1 where there is one token."""
+        return self.positions[1] - self.positions[0] if self.tokens > 1 else 1.0
+
+    @property
+    def wavelengths(self) -> tuple[float, ...]:
+        """Positions for a whole turn of each pair."""
+        return tuple(b.wavelength for b in self.bands)
+
+    @property
+    def in_video(self) -> tuple[float, ...] | None:
+        """Video frames or pixels for a whole turn of each pair."""
+        if self.per_token is None:
+            return None
+        return tuple(w / self.step * self.per_token for w in self.wavelengths)
+
+    @property
+    def turns(self) -> tuple[float, ...]:
+        """Whole turns of each pair over all positions that the tokens fill."""
+        return tuple(b.turns for b in self.bands)
+
+    def to_json(self) -> dict[str, Any]:
+        """The axis as plain data."""
+        return {
+            "axis": self.name, "tokens": self.tokens, "formula": self.formula.to_json(), "numbers": self.numbers,
+            "pairs": [list(p) for p in self.pairs], "positions": list(self.positions), "theta": self.theta,
+            "frequencies": [b.frequency for b in self.bands], "wavelengths": list(self.wavelengths),
+            "in_video": None if self.in_video is None else list(self.in_video), "turns": list(self.turns),
+            "per_token": self.per_token, "similarity": list(self.similarity),
+        }  # fmt: skip
 
 
 _ROUNDING = 1e-12
@@ -130,7 +218,7 @@ def stretches(rope: Rope3D, sizes: Sizes) -> tuple[Stretch, ...]:
     Raises BadRequest for a rope that names no trained grid.
     """
     if rope.trained is None:
-        raise BadRequest(f"{rope.name} names no trained grid to stretch from.")
+        raise BadRequest(no_trained_grid(rope.name, "to stretch from"))
     then = bands(rope, rope.trained)
     out = []
     for kind in KINDS:
@@ -156,12 +244,14 @@ def stretches(rope: Rope3D, sizes: Sizes) -> tuple[Stretch, ...]:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of cosines and sines: as the published code hands them to attention, and what they are made of.
+    """Bytes of a rope's tables: as the published code keeps them, and in other layouts.
 
-    whole: two tables (S, d). halved: two tables (S, d/2), each angle once. axes: two small tables for each axis, from
-    which the others are broadcast. Where text goes through the rotation too, it has rows of whole and halved.
+    kept: in the code's own layout. whole: two tables (S, d), as most code hands them to attention. halved: two tables
+    (S, d/2), each angle once. axes: two tables (n, numbers/2) for each axis, from which the others are broadcast.
+    Where text goes through the rotation too, it has rows of whole and halved.
     """
 
+    kept: int
     whole: int
     halved: int
     axes: int
@@ -175,4 +265,5 @@ def memory(rope: Rope3D, sizes: Sizes, *, rows: int | None = None) -> Memory:
     width = DTYPE_BYTES[rope.dtype]
     whole = 2 * (prod(sizes) if rows is None else rows) * rope.head_dim * width
     axes = 2 * sum(n * part // 2 for n, part in zip(sizes, rope.split, strict=True)) * width
-    return Memory(whole, whole // 2, axes)
+    kept = {"whole": whole, "axes": 2 * axes, "angles": prod(sizes) * rope.head_dim * width}
+    return Memory(kept[rope.laid], whole, whole // 2, axes)

@@ -68,6 +68,16 @@ def wrong_pairing(found: str | None, rope: Rope3D, *, table: bool) -> Departure:
     )
 
 
+def permuted(rope: Rope3D, pairing: str) -> Departure:
+    """The remedy of `wrong_pairing` applied backward."""
+    return Departure(
+        "permutation",
+        f"columns are put in the order of {pairing} pairs the wrong way round: what {called(rope)}."
+        f"permutation('{pairing}') gives is applied to the result, and its inverse before",
+        "take x[..., order] before, and argsort(order) of the result",
+    )
+
+
 def mixed(turned: str | None, laid: str | None, lengths: float) -> Departure:
     """A rotation of one layout with tables of another. lengths: the largest change of a vector's length."""
     return Departure(
@@ -81,10 +91,12 @@ def mixed(turned: str | None, laid: str | None, lengths: float) -> Departure:
 
 def explain(reading: Reading, rope: Rope3D, numbers: list[Complexes]) -> list[Departure]:
     """What departs in a reading of (S, P) numbers at its grids, but for the pairing; empty where nothing does."""
+    reading = _whole_turns(reading, rope)
     out = _structure(reading, rope)
     noise = measured_noise(reading, numbers)
     fine = noise < 1e-5
-    departures, lines = _thetas(reading, rope, 1e-3 if fine else 0.005)
+    out += _slow_first(reading)
+    departures, lines = _thetas(reading, rope, numbers, 1e-3 if fine else 0.005)
     out += departures
     snapped, wrong = [], []
     for i, line in enumerate(lines):
@@ -96,6 +108,22 @@ def explain(reading: Reading, rope: Rope3D, numbers: list[Complexes]) -> list[De
     out += _misplaced(wrong)
     out += _directions(reading, rope)
     return out + _rest(reading, tuple(snapped), numbers, rope, explained=bool(out))
+
+
+def _whole_turns(reading: Reading, rope: Rope3D) -> Reading:
+    """The reading, with pairs that seem still as positions turn them by whole turns given back to their axis."""
+    import numpy as np
+
+    axes = list(reading.axes)
+    for line, part in zip(reading.lines, rope.parts, strict=True):
+        if not line.pairs or line.of != part.stop - part.start:
+            continue
+        step = float(np.median(np.diff(max(line.places, key=len))))
+        for p in range(part.start, min(part.stop, len(axes))):
+            turns = step * (line.theta or 1.0) ** (-(p - part.start) / line.of) / (2 * np.pi)
+            if axes[p] is None and round(turns) and abs(turns - round(turns)) < 1e-3:
+                axes[p] = line.axis
+    return replace(reading, axes=tuple(axes))
 
 
 def _misplaced(wrong: list[Misplaced]) -> list[Departure]:
@@ -166,29 +194,64 @@ def _structure(reading: Reading, rope: Rope3D) -> list[Departure]:
     return out
 
 
+def _slow_first(reading: Reading) -> list[Departure]:
+    axes = [line.axis for line in reading.lines if line.rising]
+    if not axes:
+        return []
+    return [
+        Departure(
+            "slow-first",
+            f"frequencies along the {' and '.join(', '.join(axes).rsplit(', ', 1))} run from slow to fast; the model's "
+            "fall from fast to slow",
+            "turn the frequencies of each axis round: theta^(-2k/n) with k from 0 to n/2 - 1",
+        )
+    ]
+
+
 def _split(parts: tuple[int, ...]) -> str:
     return "/".join(map(str, parts))
 
 
-def _thetas(reading: Reading, rope: Rope3D, close: float) -> tuple[list[Departure], list[Line]]:
+def _same_theta(reading: Reading, i: int, right: float, numbers: list[Complexes]) -> bool:
+    """Whether the model's theta explains the numbers of axis i about as well as the measured one does."""
+    import numpy as np
+
+    line, lines = reading.lines[i], list(reading.lines)
+    rough = grain(numbers)
+    grid = int(np.argmax([len(p) for p in line.places]))
+
+    def misses(theta: float | None) -> float:
+        lines[i] = replace(line, theta=theta)
+        off, angles = off_by(reading, lines, numbers, grid)
+        return float((off / tolerance(angles, rough))[:, list(line.pairs)].max())
+
+    off = misses(right)
+    return off <= 1 or off < 4 * misses(line.theta)
+
+
+def _thetas(
+    reading: Reading, rope: Rope3D, numbers: list[Complexes], close: float
+) -> tuple[list[Departure], list[Line]]:
     """Departures of theta, and the lines with the model's theta where that is what was measured."""
     from math import log
 
     lines, wrong, whole = [], [], []
-    for line, right in zip(reading.lines, rope.thetas(), strict=True):
-        if line.theta is None or abs(log(line.theta / right)) < close * max(1.0, log(right)):
-            lines.append(replace(line, theta=right if line.theta is not None else None))
+    for i, (line, right) in enumerate(zip(reading.lines, rope.thetas(), strict=True)):
+        if line.theta is None:
+            lines.append(line)
+            continue
+        near = abs(log(line.theta / right)) < close * max(1.0, log(right))
+        if near and _same_theta(reading, i, right, numbers):
+            lines.append(replace(line, theta=right))
             continue
         line = replace(line, theta=_round(line.theta, 2e-5 if close < 2e-3 else 0.01))
         lines.append(line)
         wrong.append((line.axis, line.theta or 1.0, right))
-        whole.append(
-            abs(log(line.theta or 1.0) - 2 * len(line.pairs) / rope.head_dim * log(right)) < max(close, 1e-3) * 3
-        )
+        whole.append(abs(log(line.theta or 1.0) - 2 * line.of / rope.head_dim * log(right)) < max(close, 1e-3) * 3)
     if not wrong:
         return [], lines
     some = [line for line in reading.lines if line.theta is not None]
-    measured = ", ".join(f"{t:,.5g} along the {a}" for a, t, _ in wrong)
+    measured = ", ".join(f"{_figure(t, r)} along the {a}" for a, t, r in wrong)
     same = max(t for _, t, _ in wrong) < min(t for _, t, _ in wrong) * (1 + 4 * close)
     rights = f"{wrong[0][2]:,.5g}" if len({r for *_, r in wrong}) == 1 else ", ".join(f"{r:,.5g}" for *_, r in wrong)
     if all(whole) and len(wrong) == len(some):
@@ -201,9 +264,14 @@ def _thetas(reading: Reading, rope: Rope3D, close: float) -> tuple[list[Departur
             )
         ], lines
     if same and len(wrong) == len(some):
-        return [
-            Departure("theta", f"theta is {wrong[0][1]:,.5g}; the model's is {rights}", f"set theta to {rights}")
-        ], lines
+        said = f"theta is {_figure(wrong[0][1], wrong[0][2])}; the model's is {rights}"
+        powers = [log(t) / log(r) for _, t, r in wrong]
+        for power, root, taken in ((0.5, "square root", "k/n"), (2.0, "square", "4k/n")):
+            if all(abs(p / power - 1) < 2e-3 for p in powers):
+                said += f", of which it is the {root}, as an exponent of {taken} in place of 2k/n makes it"
+                more = f", or, where it is that already, take 2k/n in the exponent, not {taken}"
+                return [Departure("theta", said, f"set theta to {rights}{more}")], lines
+        return [Departure("theta", said, f"set theta to {rights}")], lines
     raised = all(t > r for _, t, r in wrong)
     hint = ", raised as ntk interpolation does" if raised else ""
     return [
@@ -214,6 +282,12 @@ def _thetas(reading: Reading, rope: Rope3D, close: float) -> tuple[list[Departur
             f"set theta to {rights}",
         )
     ], lines  # fmt: skip
+
+
+def _figure(theta: float, right: float) -> str:
+    """A theta with as many digits as tell it from another."""
+    few = f"{theta:,.5g}"
+    return few if few != f"{right:,.5g}" else f"{theta:,.8g}"
 
 
 def _round(theta: float, close: float) -> float:
@@ -250,16 +324,26 @@ def _directions(reading: Reading, rope: Rope3D) -> list[Departure]:
                 "look at which table is the cosine, and at the signs of the rotation",
             )
         )
-    if abs(reading.scale - 1) > 0.01:
-        out.append(
-            Departure(
-                "norm",
-                f"lengths are multiplied by {reading.scale:.4g}; a rotation keeps them, so scores are "
-                f"{reading.scale**2:.4g} times what they should be",
-                "leave the factor out of the tables, or of the rotation",
-            )
-        )
     return out
+
+
+def scaled(query: float, key: float, rough: float) -> list[Departure]:
+    """A departure where lengths of queries and keys are multiplied. rough: of the values, as `grain` gives it."""
+    limit = max(2e-5, 2 * rough)
+    if max(abs(query - 1), abs(key - 1)) <= limit:
+        return []
+    by = query * key
+    effect = "which cancel in scores" if abs(by - 1) <= limit else f"so scores are {by:.4g} times what they should be"
+    alike = abs(query / key - 1) <= limit
+    how = (
+        f"lengths are multiplied by {query:.6g}" if alike else
+        f"lengths of queries are multiplied by {query:.6g} and those of keys by {key:.6g}"
+    )  # fmt: skip
+    return [
+        Departure(
+            "norm", f"{how}, {effect}; a rotation keeps them", "leave the factor out of the tables, or of the rotation"
+        )
+    ]
 
 
 def grain(numbers: list[Complexes]) -> float:

@@ -41,8 +41,10 @@ def said(values: Any, mark: str = ", ") -> str:
     return mark.join(map(str, values)) if isinstance(values, tuple | list) else str(values)
 
 
-def check_grid(sizes: Sizes) -> None:
+def check_grid(sizes: Any) -> None:
     """Raise BadRequest unless there are three counts of at least one token."""
+    if hasattr(sizes, "tolist"):
+        raise BadRequest(f"a grid given as an array: write it as a tuple, {tuple(sizes.tolist())}.")
     if not whole(sizes, 3, 1):
         raise BadRequest(
             f"a grid of ({said(sizes)}) tokens: it has three whole sizes of at least 1, for frame, row and column, "

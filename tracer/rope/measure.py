@@ -13,8 +13,8 @@ from itertools import groupby, permutations
 from math import pi, prod
 from typing import TYPE_CHECKING, Any
 
-from tracer.rope.forms import Form, Refused, Rotation, call, to_numpy
-from tracer.rope.grids import AXES, Crop, Sizes
+from tracer.rope.forms import Rotation
+from tracer.rope.grids import AXES, Crop, Sizes, Whole
 from tracer.rope.rope3d import Pairing, Rope3D
 
 if TYPE_CHECKING:
@@ -25,20 +25,30 @@ if TYPE_CHECKING:
     Complexes = NDArray[np.complex128]
 
 Pairs = tuple[tuple[int, int], ...]
-SMALL: Sizes = (2, 3, 5)
-"""Where columns are told apart: every axis moves, and no two are alike."""
+SMALL: Sizes = (2, 4, 6)
+"""Where columns are told apart: every axis moves, no two are alike, and all are even, as some code asks."""
+
+USUAL: Sizes = (21, 30, 52)
+"""A grid of the usual size, for ropes that name none."""
 
 
 def probes(rope: Rope3D) -> tuple[Sizes, ...]:
-    """Token grids to measure at: one long line along each axis, or around the base grid where that matters.
+    """Token grids to measure at: one long line along each axis, no two with as many tokens.
 
     On a crop: the base grid, the base grid turned by a quarter, and about half of it with more frames.
     """
-    frames, rows, columns = rope.trained or (21, 30, 52)
+    frames, rows, columns = rope.trained or USUAL
     if isinstance(rope.grid, Crop):
         rows, columns = rope.grid.base
         return (2, rows, columns), (3, columns, rows), (max(frames, 4), rows // 2 + 1, columns // 2 + 1)
-    return (max(frames, 17), 2, 3), (2, max(rows, 17), 3), (2, 3, max(columns, 17))
+    most = rope.grid.most if isinstance(rope.grid, Whole) else (None, None, None)
+    frames, rows, columns = (
+        n if end is None else min(n, end)
+        for n, end in zip((max(frames, 17), max(rows, 18), max(columns, 20)), most, strict=True)
+    )
+    rows, columns = rows // 2 * 2, columns // 2 * 2
+    columns -= 2 * (columns == rows)
+    return (frames - (frames in (rows, columns)), 2, 4), (2, rows, 4), (2, 4, columns)
 
 
 class Unreadable(Exception):
@@ -49,13 +59,28 @@ class Unreadable(Exception):
         self.code, self.remedy = code, remedy
 
 
-def still() -> Unreadable:
-    """What is said where nothing turns."""
-    return Unreadable("nothing is turned at all", "unturned", "return what was turned, not what came in")
+def still(numbers: Any) -> Unreadable:
+    """What is said where nothing turns. numbers: cos + i·sin, all of them."""
+    import numpy as np
 
-
-class WrongSize(Exception):
-    """A table of another size; the message is a sentence without its end."""
+    values = np.asarray(numbers)
+    if np.abs(values).max() < 1e-3:
+        return Unreadable(
+            "every cosine and sine is 0, so queries and keys vanish", "zeros", "fill the tables, and return what was "
+            "turned",
+        )  # fmt: skip
+    if np.abs(values - 1).max() < 1e-3:
+        return Unreadable(
+            "nothing is turned: every cosine is 1 and every sine 0", "unturned",
+            "give the angles their positions, and return what was turned, not what came in",
+        )  # fmt: skip
+    if np.abs(values.imag).max() < 1e-9:
+        return Unreadable(
+            "no two columns turn together: each number is only multiplied, as by a cosine, and the sines are missing",
+            "unturned", "add the other number of the pair times the sine: (a·cos - b·sin, b·cos + a·sin)",
+        )  # fmt: skip
+    return Unreadable("every token is turned alike, so scores do not depend on where tokens stand", "unturned",
+                      "give the angles their positions")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,35 +90,6 @@ class Seen:
     sizes: Sizes
     columns: Complexes
     text: Complexes | None = None
-
-
-def see_table(f: Any, form: Form, rope: Rope3D, sizes: Sizes) -> Seen:
-    """What a table builder makes. Raises Refused, and WrongSize for other rows or columns than the model's."""
-    import numpy as np
-
-    grid = "×".join(map(str, sizes))
-    given = dict(zip("THW", sizes, strict=True)) | {"sizes": sizes}
-    made = call(f, [given[role] for role in form.takes], {}, f"a grid of {grid}", form.name)
-    parts = [to_numpy(p) for p in made] if isinstance(made, tuple | list) and len(made) == 2 else [to_numpy(made)]
-    if len(parts) == 2 and any(np.iscomplexobj(p) for p in parts):
-        parts = parts[:1]
-    if len(parts) == 1 and not np.iscomplexobj(parts[0]):
-        raise Refused(f"{form.name} gave back one real table; it is cos and sin, or one complex table")
-    shapes = [p.shape for p in parts]
-    if shapes[0] != shapes[-1] or not shapes[0]:
-        raise Refused(f"{form.name} gave back tables of shapes {shapes[0]} and {shapes[-1]}")
-    width, tokens = shapes[0][-1], prod(sizes)
-    rows = prod(shapes[0][:-1])
-    if rows != tokens or width not in (rope.head_dim, rope.head_dim // 2):
-        raise WrongSize(
-            f"the table has {rows:,} rows of {width} for a grid of {grid}; {rope.name} has {tokens:,} rows of "
-            f"{rope.head_dim}, or of {rope.head_dim // 2} with one number for each pair"
-        )
-    whole = parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]
-    columns = whole.reshape(rows, width).astype(np.complex128)
-    if not np.isfinite(columns).all():
-        raise Refused(f"{form.name} gave back numbers that are not finite on a grid of {grid}")
-    return Seen(sizes, columns)
 
 
 def see_pairs(turn: Rotation, which: int, sizes: Sizes = SMALL) -> Pairs:
@@ -180,22 +176,29 @@ def spun(x: Floats, columns: Complexes, pairs: Any) -> Floats:
 class Line:
     """One axis as it was read. pairs: which of the pairs it moves, in the order of the head.
 
-    theta: of the frequencies theta^(-2k/n), k-th of n/2 pairs; None for one pair. places: for each grid the positions
-    along it, as radians of the first pair, whose frequency is 1.
+    theta: of the frequencies theta^(-k/n), None for one pair; steps: k of each pair; of: n, pairs of a whole axis.
+    places: for each grid the positions along it, as radians of the pair with k = 0, whose frequency is 1.
     """
 
     axis: str
     pairs: tuple[int, ...]
     theta: float | None
     places: tuple[Floats, ...]
+    steps: tuple[int, ...]
+    of: int
 
     @property
     def frequencies(self) -> Floats:
-        """Relative to the first pair."""
+        """Relative to the pair with k = 0."""
         import numpy as np
 
-        out: Floats = (self.theta or 1.0) ** (-np.arange(len(self.pairs)) / len(self.pairs))
+        out: Floats = (self.theta or 1.0) ** (-np.array(self.steps) / max(self.of, 1))
         return out
+
+    @property
+    def rising(self) -> bool:
+        """Whether frequencies run from slow to fast."""
+        return len(self.steps) > 1 and self.steps[0] > self.steps[-1]
 
 
 @dataclass(frozen=True)
@@ -238,7 +241,9 @@ def read(grids: Sequence[Sizes], numbers: Sequence[Complexes], expected: Rope3D)
 
     lengths = np.abs(np.concatenate(list(numbers)))
     scale = float(np.median(lengths))
-    if np.abs(lengths - scale).max() > 0.02 * max(scale, 1e-3) or scale < 1e-3:
+    if lengths.max() < 1e-3:
+        raise still(lengths)
+    if np.abs(lengths - scale).max() > 0.02 * max(scale, 1e-3):
         raise Unreadable(
             f"cos² + sin² is no constant (between {lengths.min() ** 2:.3g} and {lengths.max() ** 2:.3g}), so lengths "
             "of queries and keys change"
@@ -246,17 +251,22 @@ def read(grids: Sequence[Sizes], numbers: Sequence[Complexes], expected: Rope3D)
     order, axes = _order(grids, numbers)
     cubes = [in_order(z, sizes, order) / scale for z, sizes in zip(numbers, grids, strict=True)]
     steps: dict[int, float] = {}
+    around: dict[int, float] = {}
     lines: list[tuple[tuple[int, ...], list[Any]]] = []
     for i in range(3):
         own = tuple(p for p, axis in enumerate(axes) if axis == i)
         along = [cube.mean(axis=tuple(j for j in range(3) if j != i))[:, list(own)] for cube in cubes]
         longest = max(along, key=len)
-        total = np.angle(longest[1:] * longest[:-1].conj()).sum(axis=0)
+        turns = longest[1:] * longest[:-1].conj()
+        total = np.angle(turns).sum(axis=0)
+        around.update(zip(own, np.angle(turns.sum(axis=0)).tolist(), strict=True))
         steps.update(zip(own, (total / (len(longest) - 1)).tolist(), strict=True))
         lines.append((own, along))
     if not steps:
-        raise still()
-    sign = -1 if all(step < 0 for step in steps.values()) else 1
+        raise still(np.concatenate(list(numbers)))
+    # Only the slowest pair of an axis is sure not to go round between two tokens.
+    idle = frozenset(p for p, axis in enumerate(axes) if axis is None)
+    sign = -1 if all(steps[own[-1]] < 0 for own, _ in lines if own) else 1
     names = tuple(None if axis is None else AXES[axis] for axis in axes)
     outer, middle, inner = (AXES[i] for i in order)
 
@@ -265,7 +275,8 @@ def read(grids: Sequence[Sizes], numbers: Sequence[Complexes], expected: Rope3D)
         made = []
         for axis, (own, along) in zip(AXES, lines, strict=True):
             undone = [(z.conj() if sign < 0 else z) * (-1j) ** quarters for z in along]
-            made.append(_line(axis, own, [sign * steps[p] for p in own], undone, expected, grids))
+            both = [[sign * of[p] for p in own] for of in (steps, around)]
+            made.append(_line(axis, own, np.array(both), undone, expected, grids, idle))
         t, h, w = made
         return Reading(tuple(grids), (outer, middle, inner), names, (t, h, w), sign, quarters, scale)
 
@@ -331,40 +342,95 @@ def _order(grids: Sequence[Sizes], numbers: Sequence[Complexes]) -> tuple[tuple[
 def _line(
     axis: str,
     own: tuple[int, ...],
-    steps: list[float],
+    steps: Floats,
     along: list[Complexes],
     expected: Rope3D,
     grids: Sequence[Sizes],
+    idle: frozenset[int],
 ) -> Line:
     import numpy as np
 
     if not own:
-        return Line(axis, (), None, tuple(np.zeros(len(z)) for z in along))
-    ratios = np.array(steps) / steps[0]
-    if ratios.min() <= 0:
-        raise Unreadable(f"some pairs of the {axis} turn forward and some backward")
-    theta, fall = None, 0.0
-    if len(own) > 1:
-        k = np.arange(len(own))
-        fall, offset = np.polyfit(k, np.log(ratios), 1)
-        # The first pair is fitted along with the others: its own step would carry its rounding to all of them.
-        if np.abs(np.log(ratios) - fall * k - offset).max() > 0.03:
-            raise Unreadable(f"frequencies along the {axis} do not fall by one ratio from pair to pair")
-        theta = float(np.exp(-fall * len(own)))
-    frequencies = np.exp(fall * np.arange(len(own)))
+        return Line(axis, (), None, tuple(np.zeros(len(z)) for z in along), (), 0)
     i = AXES.index(axis)
+    if len(own) == 1:
+        k, of, fall, stride = np.zeros(1), 1, 0.0, 1.0
+    else:
+        k, of, fall, stride = _ladder(axis, own, steps, expected, idle)
+    frequencies = np.exp(fall * k)
+    slow_first = np.argsort(-k)
     factor = expected.interpolation.linear[i]
     places = []
     for z, sizes in zip(along, grids, strict=True):
         phases = np.angle(z)
         # Slow pairs say roughly where a token is, faster ones then exactly. One pair alone cannot count its turns:
         # it takes the nearest to the model's.
-        near = expected.positions(sizes)[i] / factor
-        at = phases[:, -1] / frequencies[-1]
-        whole = 2 * pi / frequencies[-1]
+        near = expected.positions(sizes)[i] / factor * stride
+        slowest = slow_first[0]
+        at = phases[:, slowest] / frequencies[slowest]
+        whole = 2 * pi / frequencies[slowest]
         at = at + whole * np.round((near - at) / whole) if len(own) == 1 or whole < 2 * np.ptp(near) + 7 else at
-        for j in range(len(own) - 2, -1, -1):
+        for j in slow_first[1:]:
             behind = phases[:, j] - frequencies[j] * at
             at = at + (behind - 2 * pi * np.round(behind / (2 * pi))) / frequencies[j]
         places.append(at)
-    return Line(axis, own, theta, tuple(places))
+    theta = float(np.exp(-fall * of)) if len(own) > 1 else None
+    return Line(axis, own, theta, tuple(places), tuple(int(n) for n in k), of)
+
+
+def _ladder(
+    axis: str, own: tuple[int, ...], means: Floats, expected: Rope3D, idle: frozenset[int]
+) -> tuple[Floats, int, float, float]:
+    """The k of each pair, how many make a whole axis, log of frequency for each k, and how far apart positions are.
+
+    means: of the angles from one token to the next, of each pair: by adding them up, and on the circle, which is sure
+    near half a turn. idle: pairs that do not turn. Raises Unreadable.
+    """
+    import numpy as np
+
+    i, count = AXES.index(axis), len(own)
+    part, theta = expected.parts[i], expected.thetas()[i]
+    steps, around = means
+    size = part.stop - part.start
+    plain, inside = np.arange(count, dtype=np.float64), np.array(own, dtype=np.float64) - part.start
+
+    def fitted(k: Floats, rise: Floats) -> tuple[float, float, float]:
+        logs = np.log(np.abs(rise))
+        fall, offset = np.polyfit(k, logs, 1)
+        return float(fall), float(offset), float(np.abs(logs - fall * k - offset).max())
+
+    # Positions that are far apart turn fast pairs more than half round between two tokens: then the slow ones say how
+    # many turns to add, with the ratio that they show, or the model's.
+    ratios = [around[-2] / around[-1], theta ** (1 / size)] if around[-1] else []
+    tries = [steps, *(_unwound(around, ratio) for ratio in ratios if ratio > 0)]
+    rises = [t for t in tries if t[-1] and (t / t[-1]).min() > 0]
+    for rise in rises:
+        # The first pair is fitted along with the others: its own step would carry its rounding to all of them.
+        fall, offset, off = fitted(plain, rise)
+        if off > 0.03:
+            continue
+        k, of = plain, count
+        if fall > 0.02:  # from slow to fast
+            k = plain[::-1]
+            fall, offset, _ = fitted(k, rise)
+        elif count < size and {*own} | idle >= {*range(part.start, part.stop)} >= {*own}:
+            # Some of the model's own pairs may turn as the model's do, and the others not at all.
+            some = fitted(inside, rise)
+            if some[2] < 0.03 and abs(-some[0] * size - np.log(theta)) < 0.01 * max(1.0, np.log(theta)):
+                k, of, (fall, offset, _) = inside, size, some
+        return k, of, fall, 1.0 if rise is steps else float(np.exp(offset)) * expected.interpolation.linear[i]
+    if not rises:
+        raise Unreadable(f"some pairs of the {axis} turn forward and some backward")
+    raise Unreadable(f"frequencies along the {axis} do not fall by one ratio from pair to pair")
+
+
+def _unwound(steps: Floats, ratio: float) -> Floats:
+    """Steps with the whole turns that those slower by that ratio say were lost, slowest last."""
+    import numpy as np
+
+    out = steps.copy()
+    for j in range(len(out) - 2, -1, -1):
+        if j < len(out) - 2:
+            ratio = abs(out[j + 1] / out[-1]) ** (1 / (len(out) - 2 - j))
+        out[j] += 2 * pi * np.round((out[j + 1] * ratio - out[j]) / (2 * pi))
+    return out

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import pi
 from typing import TYPE_CHECKING, Any
 
 from tracer.rope.grids import AXES, Crop, Sizes
 from tracer.rope.rope3d import Rope3D
-from tracer.rope.scores import score_error
+from tracer.rope.scores import score_error, share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+_KNOWN = {180 / pi: "180/π: degrees in place of radians", pi: "π", 2 * pi: "2π"}
 TEXT = 16
 """Text tokens that stand beside the video's where a model has them in its sequence."""
 
@@ -53,8 +55,9 @@ def misplaced(
     if fits(right):
         return None, right
     longest = int(np.argmax([len(p) for p in places]))
-    said, should = _run(places[longest]), _run(right[longest])
-    versus = f"{said}, and the model's {should} ({'×'.join(map(str, grids[longest]))} tokens)"
+    worst = int(np.argmax([np.abs(p - r).max() for p, r in zip(places, right, strict=True)]))
+    said, should = _run(places[worst]), _run(right[worst])
+    versus = f"{said}, and the model's {should} ({'×'.join(map(str, grids[worst]))} tokens)"
     shift = float(np.median(np.concatenate([p - r for p, r in zip(places, right, strict=True)])))
     shift = round(shift * factor, 2) / factor if abs(shift * factor - round(shift * factor, 2)) < close else shift
     if fits([r + shift for r in right]):
@@ -74,7 +77,9 @@ def misplaced(
         scaled = [start + by * r for r in right]
         if fits(scaled) and by > 0:
             also = f", from {start:.4g}" if abs(start) > close else ""
+            known = next((f", which is {words}" for n, words in _KNOWN.items() if abs(by / n - 1) < 1e-4), "")
             how = f"divided by {1 / by:.4g}, as linear interpolation does" if by < 1 else f"multiplied by {by:.4g}"
+            how += known
             back = "use positions as they are" if factor == 1 else f"divide positions by {factor:g}, no other number"
             return Misplaced(axis, "scaled", f"are {how}{also}", versus, back), tuple(scaled)
     return Misplaced(axis, "positions", "are others", versus, f"use {rope.grid.words}"), tuple(places)
@@ -101,20 +106,15 @@ def _shifted(i: int, shift: float, rope: Rope3D, versus: str) -> Misplaced:
     both = [rope.laid_out(np.concatenate([a, np.zeros((text, angles.shape[1]))])) for a in (angles, other)]
     plain, moved = ((rope.apply(q, tables), rope.apply(k, tables)) for tables in both)
     error = score_error(plain, moved, video=(0, len(angles)))
-    cost = f"scores among video tokens stay as they are ({percent(error.video)})"
+    cost = "scores among video tokens stay as they are"
     cost += (
         "; no text stands in the sequence to notice it" if error.text is None else
-        f", those between video and text, which is not turned, are off by {percent(error.text)}"
+        f", those between video and text, which is not turned, are off by {share(error.text)} of their root mean square"
     )  # fmt: skip
     first, last = ("less", "add") if shift < 0 else ("more", "take away")
     amount = f"{abs(shift):.4g}"
     words = f"are {amount} {first} than they should be"
     return Misplaced(axis, "shift", words, versus, f"{last} {amount}", cost)
-
-
-def percent(share: float) -> str:
-    """A share as percent, two digits."""
-    return "0 %" if share < 5e-7 else f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
 
 
 Rule = tuple[str, str, str, Callable[[Sizes], Any]]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from tracer.rope.faults import Departure
 from tracer.rope.grids import AXES, Sizes
-from tracer.rope.places import percent
+from tracer.rope.measure import Reading
 from tracer.rope.rope3d import PAIRINGS
-from tracer.rope.scores import ScoreError
+from tracer.rope.scores import ScoreError, said_of, share
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Convention:
         known = [(a, f"{t:,.5g}") for a, t in zip(AXES, self.theta, strict=True) if t is not None]
         theta = known[0][1] if len({t for _, t in known}) == 1 else ", ".join(f"{a} {t}" for a, t in known)
         places = "; ".join(
-            f"{p.axis} {p.start + 0.0:.5g}, {p.start + p.step + 0.0:.5g}, ..., {p.last + 0.0:.5g}"
+            f"{p.axis} {', '.join([_figure(p.start), _figure(p.start + p.step), '...', _figure(p.last)])}"
             for p in self.positions
         )
         return [
@@ -62,8 +62,38 @@ class Convention:
             ("theta", theta or "one pair for each axis: none to be seen"),
             ("positions", places),
             ("tokens", f"{', '.join(self.order)}, from outermost to innermost; turned: {self.turned}"),
-            ("direction", self.direction + (f", lengths × {self.scale:.4g}" if abs(self.scale - 1) > 0.01 else "")),
+            ("direction", self.direction + (f", lengths × {self.scale:.4g}" if abs(self.scale - 1) > 1e-4 else "")),
         ]
+
+
+def convention(reading: Reading, pairing: str | None, turned: str) -> Convention:
+    """A reading as a convention. pairing: of its columns; turned: which tokens are."""
+    import numpy as np
+
+    made = []
+    for line in reading.lines:
+        longest = max(line.places, key=len)
+        step = float(np.median(np.diff(longest)))
+        made.append(Positions(line.axis, len(longest), float(longest[0]), step, float(longest[-1])))
+    frame, row, column = made
+    t, h, w = (line.theta for line in reading.lines)
+    direction = "forward" if reading.sign > 0 else "swapped" if reading.quarters == 3 else "backward"
+    return Convention(
+        pairing, reading.split, (t, h, w), (frame, row, column), reading.order, direction, reading.scale, turned
+    )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How far attention scores of random queries and keys are off, on so many tokens drawn from a grid."""
+
+    error: ScoreError
+    tokens: int
+    grid: Sizes
+
+    def __str__(self) -> str:
+        text = "" if self.error.text is None else f", video with text {share(self.error.text)}"
+        return f"video with video {share(self.error.video)}{text} {said_of(self.tokens, self.grid)}"
 
 
 @dataclass(frozen=True)
@@ -71,8 +101,8 @@ class RopeReport:
     """What `check_rope` found. name: the function as it was called; handed: the shapes it took.
 
     follows: the measured convention, None where none could be read. departures: what differs from the model, empty
-    where nothing does. score_error: how far attention scores of random queries and keys are off, None where there is
-    nothing to turn them with. grids: token grids it was measured at.
+    where nothing does. scores: how far attention scores are off, None where there is nothing to turn them with.
+    grids: token grids that the convention was read from.
     """
 
     name: str
@@ -80,8 +110,13 @@ class RopeReport:
     handed: str
     follows: Convention | None
     departures: tuple[Departure, ...]
-    score_error: ScoreError | None
+    scores: Scores | None
     grids: tuple[Sizes, ...]
+
+    @property
+    def score_error(self) -> ScoreError | None:
+        """The errors of `scores`."""
+        return self.scores.error if self.scores else None
 
     @property
     def ok(self) -> bool:
@@ -103,12 +138,13 @@ class RopeReport:
         for i, departure in enumerate(self.departures, 1):
             out += ["", _wrapped(f"{i}. ", f"{departure.code}: {departure.sentence}.")]
             out.append(_wrapped("   fix: ", f"{departure.remedy}."))
-        if self.score_error is not None:
-            error = self.score_error
-            text = "" if error.text is None else f", video with text {percent(error.text)}"
-            said = f"video with video {percent(error.video)}{text} (root mean square, of what scores are)"
-            out += ["", _wrapped("scores off by: ", said)]
+        if self.scores is not None:
+            out += ["", _wrapped("scores off by: ", f"{self.scores}")]
         return "\n".join(out)
+
+
+def _figure(position: float) -> str:
+    return f"{round(position, 4) + 0.0:.5g}"
 
 
 def _wrapped(first: str, text: str) -> str:

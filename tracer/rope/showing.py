@@ -7,23 +7,25 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from tracer.configs import check_sizes
-from tracer.errors import BadRequest, UnknownName
+from tracer.errors import BadRequest
 from tracer.formula import Formula, abbreviate
 from tracer.notation import parse, render
 from tracer.rope.anatomy import (
+    Axis,
     Memory,
+    Plane,
     Stretch,
     bands,
     memory,
+    plane,
     relative_similarity,
     stretches,
 )
-from tracer.rope.axes import Axis, Plane
-from tracer.rope.grids import AXES, Sizes, check_grid
+from tracer.rope.asking import check, chosen, several
+from tracer.rope.grids import AXES, Sizes
 from tracer.rope.rope3d import Rope3D
-from tracer.rope.swap import Moved, moved
-from tracer.rope.variants import CHANGES, PLAIN, Known, changed, known, names, token_grid
+from tracer.rope.scores import Moved, moved
+from tracer.rope.variants import Known, changed, known, token_grid, varied
 
 if TYPE_CHECKING:
     from tracer.families.base import Family, Request
@@ -36,29 +38,37 @@ WIDTH = 100
 
 
 def show_rope(
-    model: str = "cogvideox",
+    model: str | Rope3D | Shown = "cogvideox",
     *,
-    variant: str | None = None,
+    variant: str | Sequence[str] | None = None,
     frames: int | None = None,
     height: int | None = None,
     width: int | None = None,
     text_tokens: int | None = None,
     grid: Sizes | None = None,
 ) -> Shown:
-    """The rope of a family, checkpoint, hub id or plain variant at a request.
+    """The rope of a family, checkpoint, hub id or plain variant, or one of your own, at a request.
 
-    variant: one thing changed, a key of CHANGES. frames, height, width: of the video, in pixels; text_tokens: L; all
-    default to the checkpoint's published request. grid: tokens along frame, row and column in place of pixels, for
-    a variant without a model.
+    model: a name, which may carry changes as in 'wan:half', a Rope3D, or what this has returned, to ask for more.
+    variant: what is changed, one key of CHANGES or several. frames, height, width: of the video, in pixels;
+    text_tokens: L; all default to the checkpoint's published request. grid: tokens along frame, row and column in
+    place of pixels, for a rope without a model.
 
     Raises UnknownName, and BadRequest for a model without a rope, for what the model or the grid rejects, and for
     options that do not go with the model.
     """
     asked = {"frames": frames, "height": height, "width": width, "text_tokens": text_tokens}
-    check(model, variant, asked, grid)
-    found = known(model)
+    if isinstance(model, Shown):
+        before = model.asked
+        asked = {name: before.get(name) if value is None else value for name, value in asked.items()}
+        grid = grid or (model.sizes if model.family is None else None)
+        variant = [*model.changes, *several(variant)]
+        model = model.known.rope if model.own else model.name
+    base, changes = chosen(model, variant)
+    check(base, asked, grid)
+    found = Known(base.name, base) if isinstance(base, Rope3D) else known(base)
     if found.family is None:
-        return _plain(found, variant, grid, text_tokens)
+        return _plain(found, changes, grid, asked["text_tokens"])
     from tracer.api import letters_of, make_request
 
     family, config = found.family, cast(dict[str, Any], found.config)
@@ -68,75 +78,37 @@ def show_rope(
     if findings.errors:
         raise BadRequest(" ".join(findings.errors))
     sizes = token_grid(found.rope, family, config, request)
-    rope = changed(found.rope, variant, sizes) if variant else found.rope
+    rope = varied(found.rope, changes, sizes)
     letters, values = family.letters(config), letters_of(family, config, request)
     return Shown(
-        known=found, rope=rope, sizes=sizes, variant=variant, request=request, values=values,
+        known=found, rope=rope, sizes=sizes, changes=changes, request=request, values=values,
         warnings=tuple(findings.warnings), numbers={s: values[s] for s in ("p", "p_t") if s in values},
         beside={x.symbol: x.name.replace("_", " ") for x in letters if x.name.endswith("_tokens") and not x.field},
         ahead=tuple(x.symbol for x in letters if x.name == "history" and not x.field),
     )  # fmt: skip
 
 
-def models() -> dict[str, list[str]]:
-    """Families that have a rope, each with its checkpoints that do."""
-    from tracer import families
-
-    turning = set(names())
-    return {
-        f.name: [c.name for c in f.checkpoints if c.name in turning]
-        for f in families.all_families()
-        if f.name in turning
-    }
-
-
-def check(model: str, variant: str | None, asked: Mapping[str, int | None], grid: Sequence[int] | None) -> None:
-    """Raise what can be known without torch, in one sentence."""
-    from tracer import families
-
-    plain = isinstance(model, str) and model.lower() in PLAIN
-    if not plain:
-        try:
-            family, _ = families.find(model)
-        except UnknownName as error:
-            raise UnknownName("rope", model, [*error.allowed, *PLAIN], "show-rope --list shows them all.") from None
-        if grid is not None:
-            sizes = "--frames, --height and --width" if family.video else "--height and --width"
-            raise BadRequest(f"--grid is for variants without a model ({', '.join(PLAIN)}); {model} takes {sizes}.")
-        if asked.get("frames") is not None and not family.video:
-            raise BadRequest(f"{model} is an image model and has no frames; leave --frames {asked['frames']} out.")
-    for name in ("frames", "height", "width"):
-        if plain and asked.get(name) is not None:
-            raise BadRequest(
-                f"{model} is a variant without a model, so --{name} means nothing to it: --grid T H W gives its tokens."
-            )
-    if variant is not None and variant not in CHANGES:
-        raise UnknownName("variant", variant, CHANGES, "show-rope --list says what they are.")
-    check_sizes(asked)
-    if grid is not None:
-        check_grid(cast(Sizes, tuple(grid)))
-
-
-def _plain(found: Known, variant: str | None, grid: Sizes | None, text: int | None) -> Shown:
+def _plain(found: Known, changes: Sequence[str], grid: Sizes | None, text: int | None) -> Shown:
     own = replace(found.rope, axes=("F", "H", "W"))
-    sizes = grid or own.trained or PLAIN_GRID
-    rope = changed(own, variant, sizes) if variant else own
-    values = dict(zip("FHW", sizes, strict=True)) | ({"L": text} if text is not None else {})
-    return Shown(replace(found, rope=own), rope, sizes, variant, values={**values, "d": rope.head_dim})
+    t, h, w = grid or own.trained or PLAIN_GRID
+    rope = varied(own, changes, (t, h, w))
+    values = {"F": t, "H": h, "W": w, "d": rope.head_dim} | ({"L": text} if text is not None else {})
+    return Shown(replace(found, rope=own), rope, (t, h, w), tuple(changes), values=values)
 
 
 @dataclass(frozen=True)
 class Shown:
     """A rope at a request: the model, the rope after a change, its tokens, and what follows.
 
-    values: of the letters. numbers: letters that formulas print as numbers. beside: letters of tokens that stand in
-    the sequence with the text, and what they are. ahead: letters of turned tokens ahead of the video.
+    changes: what was changed, in order. values: of the letters. numbers: letters that formulas print as numbers.
+    beside: letters of tokens that stand in the sequence with the text, and what they are. ahead: letters of turned
+    tokens ahead of the video.
     """
 
     known: Known
     rope: Rope3D
     sizes: Sizes
-    variant: str | None = None
+    changes: tuple[str, ...] = ()
     request: Request | None = None
     values: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -159,6 +131,24 @@ class Shown:
     def family(self) -> Family | None:
         """Whose code it is; None for a variant without a model."""
         return self.known.family
+
+    @property
+    def variant(self) -> str | None:
+        """The changes as one word, such as 'half:ntk'; None where nothing was changed."""
+        return ":".join(self.changes) or None
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the caller's, with no name that a command knows."""
+        return self.family is None and self.known.what is None
+
+    @property
+    def asked(self) -> dict[str, int]:
+        """The options of show_rope that make its request."""
+        if self.request is None or self.family is None:
+            return {"text_tokens": self.values["L"]} if "L" in self.values else {}
+        names = ("frames", "height", "width", "text_tokens")
+        return {n: getattr(self.request, n) for n in names if n != "frames" or self.family.video}
 
     # sizes with formulas
 
@@ -228,6 +218,15 @@ class Shown:
             return None
         return self.family.compression[min(i, 1)] * self.values[letter] / self.sizes[i]
 
+    @property
+    def tables(self) -> tuple[tuple[Formula, ...], ...]:
+        """Shapes of what the published code keeps: one for each table."""
+        if self.rope.laid == "axes":
+            return tuple((axis.formula, Formula.constant(axis.numbers)) for axis in self.axes for _ in ("cos", "sin"))
+        if self.rope.laid == "angles":
+            return ((*(axis.formula for axis in self.axes), parse("d")),)
+        return ((self.rows, parse("d")),) * 2
+
     @cached_property
     def memory(self) -> Memory | None:
         """Bytes of the tables; None where the number of their rows is not known."""
@@ -249,17 +248,25 @@ class Shown:
         return more and not self.beyond
 
     @cached_property
+    def unstretched(self) -> Rope3D:
+        """The rope with all changes but linear and ntk, which stretching starts from."""
+        return varied(self.known.rope, [c for c in self.changes if c not in ("linear", "ntk")])
+
+    @cached_property
     def stretches(self) -> tuple[Stretch, ...]:
         """Without, with linear and with ntk interpolation; empty where no grid is known to have been trained."""
-        rope = self.known.rope if self.variant in ("linear", "ntk") else self.rope
-        return stretches(rope, self.sizes) if rope.trained is not None else ()
+        return stretches(self.unstretched, self.sizes) if self.rope.trained is not None else ()
 
     @cached_property
     def further(self) -> str | None:
-        """Options of a request beyond the trained grid, such as '--frames 97'; None where none is found."""
-        request, trained = self.request, self.rope.trained
-        if request is None or self.family is None:
-            return f"--grid {2 * trained[0]} {trained[1]} {trained[2]}" if trained else None
+        """Options of a request beyond the trained grid, such as '--frames 97'; None where none is found.
+
+        The published request doubled, whatever was asked for: it is one that the model likes.
+        """
+        checkpoint, config = self.known.checkpoint, self.known.config
+        if self.family is None or checkpoint is None or config is None:
+            return None  # a plain variant's table ends with the grid it was trained on
+        request = self.family.adapt(config, checkpoint.request)
         doubled = {
             "frames": 2 * (request.frames - 1) + 1, "height": 2 * request.height, "width": 2 * request.width,
         }  # fmt: skip
@@ -277,17 +284,21 @@ class Shown:
     @cached_property
     def moved(self) -> Moved | None:
         """What the change does to the published weights; None without one."""
-        return moved(self.known.rope, self.rope, self.sizes) if self.variant else None
+        return moved(self.known.rope, self.rope, self.sizes) if self.changes else None
+
+    @cached_property
+    def idle(self) -> tuple[str, ...]:
+        """The changes that change nothing at this request."""
+        rope, out = self.known.rope, []
+        for change in self.changes:
+            then, rope = rope, changed(rope, change, self.sizes)
+            out += [change] if replace(rope, name=then.name) == then else []
+        return tuple(out)
 
     @property
     def plane(self) -> Plane:
         """Similarity of the middle token of a frame with all others in it."""
-        middle = self.sizes[1] // 2, self.sizes[2] // 2
-        rows, columns = (
-            tuple(axis.similarity[abs(i - at)] for i in range(axis.tokens))
-            for axis, at in zip(self.axes[1:], middle, strict=True)
-        )
-        return Plane(middle, rows, columns)
+        return plane(self.rope, self.sizes, (0, self.sizes[1] // 2, self.sizes[2] // 2))
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data, numbers not rounded."""
@@ -302,7 +313,7 @@ class Shown:
             "family": self.family.name if self.family else None,
             "model": self.family.model if self.family else None,
             "hub": checkpoint.hub if checkpoint else None,
-            "what": None if self.family else PLAIN[self.name][0],
+            "what": self.known.what,
             "variant": self.variant,
             "request": self.request.as_dict() if self.request else None,
             "values": dict(self.values),
@@ -315,11 +326,12 @@ class Shown:
             "theta": rope.theta,
             "pairing": rope.pairing,
             "positions": rope.grid.words,
+            "masked": rope.masked,
             "interpolation": {k: list(v) for k, v in vars(rope.interpolation).items()},
             "axes": [axis.to_json() for axis in self.axes],
             "tables": {
-                "count": 2,
-                "shape": [size(self.rows), {"size": rope.head_dim, "text": "d", "formula": parse("d").to_json()}],
+                "laid": rope.laid,
+                "shapes": [[size(n) for n in shape] for shape in self.tables],
                 "dtype": rope.dtype,
                 "computed": rope.computed,
                 "bytes": vars(self.memory) if self.memory else None,
@@ -362,11 +374,14 @@ class Compared:
         }  # fmt: skip
 
 
-def compare_ropes(first: Shown, second: Shown) -> Compared:
-    """Two ropes. Scores are compared on the grid that spans both, or on the one both have where a table ends sooner.
+def compare_ropes(first: str | Rope3D | Shown, second: str | Rope3D | Shown) -> Compared:
+    """Two ropes: names, ropes of your own, or what show_rope returned at some request. Raises what show_rope does.
+
+    Scores are compared on the grid that spans both, or on the one both have where a table ends sooner.
 
     On a smaller one, ropes that part only beyond it, such as a crop and whole numbers, would look the same.
     """
+    first, second = (one if isinstance(one, Shown) else show_rope(one) for one in (first, second))
     sizes = list(zip(first.sizes, second.sizes, strict=True))
     spans: Sizes = (max(sizes[0]), max(sizes[1]), max(sizes[2]))
     try:

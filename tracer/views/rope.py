@@ -11,21 +11,22 @@ from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tracer.rope import facts
-from tracer.rope.characters import END, MARKS, Scale, arrow, counts, shaded, sparkline, spread
-from tracer.rope.variants import CHANGES, PLAIN
+from tracer.rope import said
+from tracer.rope.signs import END, MARKS, Scale, arrow, counts, shaded, sparkline, spread
+from tracer.rope.variants import CHANGES
 
 if TYPE_CHECKING:
-    from tracer.rope.anatomy import Stretch
-    from tracer.rope.axes import Axis
+    from tracer.rope.anatomy import Axis, Stretch
+    from tracer.rope.scores import Moved, said_of, share
     from tracer.rope.showing import Compared, Shown
-    from tracer.rope.swap import Moved
 
 _LABEL = 15
 """Columns of what a line is about."""
 _NARROWEST = 10
 """Columns that a picture has on any terminal."""
 _COLOURS = {"frame": "cyan", "row": "green", "column": "magenta"}
+_FIRST = 5
+"""Columns of the first table of axes where there are two: what a pair is, before how it turns."""
 _MOST_PAIRS, _MOST_ROWS = 12, 24
 """Pairs whose arrows are shown, and rows of the plane."""
 
@@ -46,8 +47,8 @@ def renderable(shown: Shown, width: int = 100, *, turns: bool = False, plane: bo
 
 def compared(both: Compared, width: int = 100) -> RenderableType:
     """Two ropes side by side: what differs in bold, what is equal in one paragraph."""
-    names = (_named(both.first), _named(both.second))
-    sides = (facts.compared(both.first), facts.compared(both.second))
+    names = (both.first.rope.name, both.second.rope.name)
+    sides = (said.compared(both.first), said.compared(both.second))
     same = [f"{label} {a}" for (label, a), (_, b) in zip(*sides, strict=True) if a == b and a]
     parts: list[RenderableType] = [*_beside("", names, width, "bold underline")]
     for (label, a), (_, b) in zip(*sides, strict=True):
@@ -58,8 +59,14 @@ def compared(both: Compared, width: int = 100) -> RenderableType:
         parts += [*_paragraph("equal", "; ".join(same) + ".", width, "dim"), Text("")]
     parts += [*_bands(list(zip(names, (both.first, both.second), strict=True)), width), Text("")]
     parts += _moved(both.moved, names, width)
+    sources = [shown.rope.source for shown in (both.first, both.second)]
+    if sources[0] == sources[1]:
+        parts += _paragraph("code", sources[0], width, "dim")
+    else:
+        parts += [
+            x for two in zip(names, sources, strict=True) for x in _paragraph("code", ": ".join(two), width, "dim")
+        ]
     for name, shown in zip(names, (both.first, both.second), strict=True):
-        parts += _paragraph("code", f"{name}: {shown.rope.source}", width, "dim")
         parts += [_wrapped(f"! {name}: {warning}", width, "yellow") for warning in shown.warnings]
     return Group(*parts)
 
@@ -77,49 +84,73 @@ def _beside(label: str, cells: tuple[str, str], width: int, style: str) -> list[
     return out
 
 
-def _named(shown: Shown) -> str:
-    return shown.name + (f" with {shown.variant}" if shown.variant else "")
-
-
 def _head(shown: Shown, width: int) -> list[Text]:
     family = shown.family
-    rest = f" · {family.title} · {family.model}" if family else f" · {PLAIN[shown.name][0]}"
+    rest = f" · {family.title} · {family.model}" if family else f" · {shown.known.what or 'a rope of your own'}"
     title = _wrapped(shown.name + rest, width)
     title.stylize("bold", 0, len(shown.name))
     lines = [title]
-    if shown.variant:
-        lines.append(_wrapped(f"variant {shown.variant}: {CHANGES[shown.variant]}", width, "yellow"))
-    request = facts.asked(shown)
-    head, one = f"head of d = {shown.rope.head_dim} numbers", facts.one_token(shown)
+    for change in shown.changes:
+        idle = f"; {_idle(shown, change)}" if change in shown.idle else ""
+        lines.append(_wrapped(f"variant {change}: {CHANGES[change]}{idle}", width, "yellow"))
+    request = said.asked(shown)
+    head, one = f"head of d = {shown.rope.head_dim} numbers", said.one_token(shown)
     if request:
-        lines.append(_phrases([f"{request} → {facts.latents(shown)}", head], width))
-        lines.append(_phrases([facts.tokens(shown), f"one token is {one}"], width))
+        lines.append(_phrases([*f"{request} → {said.latents(shown)}".split(" · "), head], width))
+        lines.append(_phrases([said.tokens(shown), f"one token is {one}"], width))
     else:
-        lines.append(_phrases([facts.tokens(shown), head, "--grid T H W gives others"], width))
+        others = "grid=(T, H, W) gives others" if shown.own else "--grid T H W gives others"
+        lines.append(_phrases([said.tokens(shown), head, others], width))
     return [*lines, *(_wrapped(f"! {warning}", width, "yellow") for warning in shown.warnings)]
 
 
+def _idle(shown: Shown, change: str) -> str:
+    """Why a change changes nothing."""
+    if change not in ("linear", "ntk"):
+        return f"{shown.name} has that already, so nothing is changed"
+    return "nothing is changed within that grid" + (f", {shown.further} goes beyond" if shown.further else "")
+
+
 def _axes(shown: Shown, width: int) -> list[Text]:
-    """A row for each axis; two tables below each other where one is too wide."""
+    """A row for each axis; several tables below each other where one is too wide."""
     axes = shown.axes
+    seen = "in the video" if shown.family is None or shown.family.video else "in pixels"
     columns = [
         ("numbers", [str(a.numbers) for a in axes]),
         ("pairs", [str(len(a.pairs)) for a in axes]),
-        ("columns", [facts.first_and_last_pair(a) for a in axes]),
-        ("positions", [facts.span(a.positions) for a in axes]),
+        ("columns", [said.first_and_last_pair(a) for a in axes]),
+        ("positions", [said.span(a.positions) for a in axes]),
         ("theta", [_theta(a, shown) for a in axes]),
-        ("wavelength", [facts.span(a.wavelengths) for a in axes]),
-        ("in the video", [facts.wavelengths_in_video(a) for a in axes]),
-        ("whole turns", [facts.span(a.turns) for a in axes]),
+        ("wavelength", [said.span(a.wavelengths) for a in axes]),
+        (seen, [said.wavelengths_in_video(a) for a in axes]),
+        ("whole turns", [said.span(a.turns) for a in axes]),
     ]
     columns = [(name, cells) for name, cells in columns if any(cells)]
-    wide = [max(map(cell_len, (name, *cells))) + 2 for name, cells in columns]
-    parts = [columns] if 6 + sum(wide) <= width else [columns[:5], columns[5:]]
     names = [Text(axis.name, _COLOURS[axis.name]) for axis in axes]
-    return [line for part in parts for line in _table(part, names)]
+    return [line for part in _folded(columns, names, width) for line in _table(part, names)]
 
 
-def _table(columns: Sequence[tuple[str, Sequence[str]]], names: Sequence[Text]) -> list[Text]:
+Column = tuple[str, Sequence[str]]
+
+
+def _folded(columns: Sequence[Column], names: Sequence[Text], width: int) -> list[list[Column]]:
+    """Columns of a table, or of some below each other that fit the width; where two do, _FIRST go first."""
+    label = max(map(len, names))
+    wide = [max(map(cell_len, (name, *cells))) + 2 for name, cells in columns]
+    if label + sum(wide) <= width:
+        return [list(columns)]
+    parts: list[list[Column]] = [[]]
+    room = width - label
+    for i, (column, size) in enumerate(zip(columns, wide, strict=True)):
+        if parts[-1] and (size > room or (i == _FIRST and len(parts) == 1)):
+            parts.append([])
+            room = width - label
+        parts[-1].append(column)
+        room -= size
+    return parts
+
+
+def _table(columns: Sequence[Column], names: Sequence[Text]) -> list[Text]:
     """Columns of numbers under headings, each row behind its name."""
     wide = max(map(len, names)) + 2
     sizes = [max(map(cell_len, (heading, *cells))) for heading, cells in columns]
@@ -135,24 +166,25 @@ def _table(columns: Sequence[tuple[str, Sequence[str]]], names: Sequence[Text]) 
 
 def _theta(axis: Axis, shown: Shown) -> str:
     then = shown.rope.theta
-    return facts.figure(then) + (f" → {facts.figure(axis.theta)}" if axis.theta != then else "")
+    return said.figure(then) + (f" → {said.figure(axis.theta)}" if axis.theta != then else "")
 
 
 def _facts(shown: Shown, width: int) -> list[Text]:
     rope = shown.rope
     lines = [
-        ("pairing", facts.pairing(shown)),
-        ("positions", rope.grid.words),
+        ("pairing", said.pairing(shown)),
+        ("positions", said.positions(shown)),
         ("interpolation", rope.interpolation.words),
-        ("rotated", facts.rotated(shown)),
-        ("tables", facts.tables(shown)),
-        ("memory", facts.memory(shown)),
+        ("rotated", said.rotated(shown)),
+        ("tables", said.tables(shown)),
+        ("memory", said.memory(shown)),
         ("code", rope.source),
         ("remark", rope.remark),
     ]
-    out = [text for label, said in lines if said for text in _paragraph(label, said, width)]
-    if shown.variant:
-        out += _moved(shown.moved, (f"the published {shown.name}", _named(shown)), width)
+    out = [text for label, words in lines if words for text in _paragraph(label, words, width)]
+    if shown.changes and set(shown.idle) != set(shown.changes):
+        published = "the published" if shown.family else "the plain"
+        out += _moved(shown.moved, (f"{published} {shown.name}", rope.name), width)
     return out
 
 
@@ -191,7 +223,7 @@ def _similarity(shown: Shown, width: int) -> list[Text]:
     for axis, tail in zip(shown.axes, tails, strict=True):
         line = sparkline(axis.similarity, low, room)
         out.append(Text.assemble(axis.name.ljust(8), (line, _COLOURS[axis.name]), "  ", tail))
-    return [*out, Text(f"▁ {low:.3f} · █ 1", style="dim")]
+    return [*out, *([Text(f"▁ {low:.3f} · █ 1", style="dim")] if low < 1 else [])]
 
 
 def _trained(shown: Shown, width: int) -> list[RenderableType]:
@@ -202,8 +234,8 @@ def _trained(shown: Shown, width: int) -> list[RenderableType]:
     if not shown.beyond:
         more = f" show-rope {shown.name} {shown.further} goes beyond." if shown.further else ""
         closer = ", with tokens closer together" if shown.closer else ""
-        return [_wrapped(f"{published} with {facts.trained(shown)}; this request stays within{closer}.{more}", width)]
-    grids = f"{facts.trained(shown)}, to {'×'.join(map(str, shown.sizes))}: frame/row/column"
+        return [_wrapped(f"{published} with {said.trained(shown)}; this request stays within{closer}.{more}", width)]
+    grids = f"{said.trained(shown)}, to {'×'.join(map(str, shown.sizes))}: frame/row/column"
     out: list[RenderableType] = [*_title("Stretching", f"from the {published.lower()} {grids}", width)]
     kinds = shown.stretches
     factors = ["" if k.kind == "none" else _triple(_factors(shown, k)) for k in kinds]
@@ -213,8 +245,9 @@ def _trained(shown: Shown, width: int) -> list[RenderableType]:
         ("pairs at new angles", [_triple(k.unseen) for k in kinds]),
         ("new, %", [_triple([100 * f for f in k.fresh]) for k in kinds]),
     ]
-    here = shown.variant if shown.variant in ("linear", "ntk") else "none"
-    out += _table(columns, [Text(k.kind, "bold" if k.kind == here else "") for k in kinds])
+    here = next((c for c in shown.changes if c in ("linear", "ntk")), "none")
+    names = [Text(k.kind, "bold" if k.kind == here else "") for k in kinds]
+    out += [line for part in _folded(columns, names, width) for line in _table(part, names)]
     told = "finest step: how far the fastest pair turns neighbouring tokens apart, over training · pairs at new "
     told += f"angles: out of {'/'.join(str(len(a.pairs)) for a in shown.axes)}, those that some two tokens turn "
     told += "further apart than in training · new: share of the circle, in the mean of an axis' pairs"
@@ -228,7 +261,7 @@ def _factors(shown: Shown, stretch: Stretch) -> list[float]:
 
 
 def _triple(values: Sequence[float]) -> str:
-    return "/".join(facts.figure(v) for v in values)
+    return "/".join(said.figure(v) for v in values)
 
 
 def _turns(shown: Shown, width: int) -> list[Text]:
@@ -236,7 +269,7 @@ def _turns(shown: Shown, width: int) -> list[Text]:
     axis = shown.axes[0] if shown.axes[0].tokens > 1 else shown.axes[2]
     chosen = spread(len(axis.pairs), _MOST_PAIRS)
     labels = [f"{axis.pairs[k]}" for k in chosen]
-    waves = [facts.figure(axis.wavelengths[k]) for k in chosen]
+    waves = [said.figure(axis.wavelengths[k]) for k in chosen]
     left, middle = max(map(len, labels)) + 2, max(map(len, [*waves, "wavelength"])) + 2
     room = max(_NARROWEST, width - left - middle)
     gap = 3 if 3 * axis.tokens <= room else 2 if 2 * axis.tokens <= room else 1
@@ -268,17 +301,20 @@ def _moved(moved: Moved | None, names: tuple[str, str], width: int) -> list[Text
     off, permuted = moved.error.video, moved.permuted
     grid = "×".join(map(str, moved.grid))
     if off < _SAME:
-        said = f"weights of {names[0]} give the same scores under {names[1]} on a grid of {grid}: attention sees "
-        said += "differences of positions alone."
-        return _paragraph("scores", said, width)
-    said = f"weights of {names[0]} under {names[1]} are off by {off:.2f} of their root mean square (√2 is unrelated), "
-    said += f"on {moved.tokens} tokens of {grid}, random queries and keys."
+        why = (
+            "both turn its tokens by the same angles"
+            if moved.alike
+            else "attention sees differences of positions alone"
+        )
+        words = f"weights of {names[0]} give the same scores under {names[1]} on a grid of {grid}: {why}."
+        return _paragraph("scores", words, width)
+    words = f"weights of {names[0]} under {names[1]} are off by {share(off)} {said_of(moved.tokens, moved.grid)}."
     if permuted is not None and permuted.video < _SAME:
-        said += " The pairing alone does it: with the rows of the q and k projections (and of their norms) in the "
-        said += f"order of the other pairing the error is {permuted.video:.0e}."
+        words += " The pairing alone does it: with the rows of the q and k projections (and of their norms) in the "
+        words += f"order of the other pairing the error is {permuted.video:.0e}."
     elif permuted is not None:
-        said += f" With their rows in the order of the other pairing {permuted.video:.2f} remains."
-    return _paragraph("scores", said, width)
+        words += f" With their rows in the order of the other pairing {permuted.video:.2f} remains."
+    return _paragraph("scores", words, width)
 
 
 _SAME = 1e-9

@@ -10,7 +10,7 @@ from tracer.words import amount
 
 if TYPE_CHECKING:
     from tracer.formula import Formula
-    from tracer.rope.axes import Axis
+    from tracer.rope.anatomy import Axis
     from tracer.rope.showing import Shown
 
 
@@ -39,9 +39,10 @@ def asked(shown: Shown) -> str:
 
 
 def latents(shown: Shown) -> str:
-    """The letters of the request with their numbers."""
-    letters = ["F", "H", "W", "L", *shown.beside, *shown.ahead]
-    return " · ".join(f"{x} {shown.values[x]:,}" for x in letters if x in shown.values)
+    """The letters of the request with their numbers; those that not every model has with what they count."""
+    words = {"F": "", "H": "", "W": "", "L": "", **shown.beside, **dict.fromkeys(shown.ahead, "history tokens")}
+    said = ((f"{x} {shown.values[x]:,}", word) for x, word in words.items() if x in shown.values)
+    return " · ".join(f"{number} ({word})" if word else number for number, word in said)
 
 
 def tokens(shown: Shown) -> str:
@@ -76,21 +77,35 @@ def pairing(shown: Shown) -> str:
     return f"{shown.rope.pairing}, {PAIRINGS[shown.rope.pairing]}"
 
 
+def positions(shown: Shown) -> str:
+    """Where tokens stand, and which stand nowhere."""
+    masked = shown.rope.masked
+    aside = "" if masked is None else f"; a token with a coordinate of {masked:g} stays as it is"
+    return shown.rope.grid.words + aside
+
+
 def tables(shown: Shown) -> str:
-    """Shape and dtype of cosines and sines."""
+    """What the published code keeps: shapes and dtype."""
     rope = shown.rope
+    computed = "" if rope.computed == rope.dtype else f", computed in {rope.computed}"
+    if rope.laid == "axes":
+        each = ", ".join(f"({axis.tokens:,}, {axis.numbers})" for axis in shown.axes)
+        return f"cos and sin for each axis, {each} {rope.dtype}{computed}, looked up by place"
+    if rope.laid == "angles":
+        each = ", ".join(f"{n:,}" for n in (*shown.sizes, rope.head_dim))
+        return f"none of cos and sin; angles, ({each}) {rope.dtype}{computed}"
     number = _number(shown, shown.rows)
     sizes = f"({number}, {rope.head_dim})" if number else f"({shown.written(shown.rows)}, {rope.head_dim})"
-    computed = "" if rope.computed == rope.dtype else f", computed in {rope.computed}"
     return f"cos and sin, each ({shown.written(shown.rows)}, d) = {sizes} {rope.dtype}{computed}"
 
 
 def memory(shown: Shown) -> str:
-    """Bytes of the tables, three ways."""
+    """Bytes of the tables, three ways; first as they are kept where that is none of them."""
     held = shown.memory
     if held is None:
         return "depends on L; --text-tokens gives it"
-    return (
+    kept = "" if shown.rope.laid == "whole" else f"{amount(held.kept, 'B')} as the code keeps them · "
+    return kept + (
         f"{amount(held.whole, 'B')} whole · {amount(held.halved, 'B')} with each angle once · "
         f"{amount(held.axes, 'B')} as a table for each axis"
     )
@@ -110,7 +125,10 @@ def rotated(shown: Shown) -> str:
     if shown.ahead:
         said += f"; the history, [0, {shown.written(shown.history)}), turns as well"
     if place.turned == "all":
-        return f"{said}; text goes through the rotation too and comes out as it was"
+        if shown.rope.masked is not None:
+            value = f"{shown.rope.masked:g}"
+            return f"{said}; text goes through the rotation too; with a coordinate of {value} it comes out as it was"
+        return f"{said}; text goes through the rotation too, at position 0, and comes out as it was"
     others = [f"{name} ({letter})" for letter, name in shown.beside.items()]
     kinds = ", ".join(["text (L)", *others]) if others else "text"
     return f"{said}; {kinds} {'stay as they are' if others else 'stays as it is'}"
@@ -150,7 +168,7 @@ def compared(shown: Shown) -> list[tuple[str, str]]:
         ("split", "/".join(map(str, rope.split))),
         ("theta", " / ".join(dict.fromkeys(figure(axis.theta) for axis in shown.axes))),
         ("pairing", pairing(shown)),
-        ("positions", rope.grid.words),
+        ("positions", positions(shown)),
         ("interpolation", rope.interpolation.words),
     ]
     for axis in shown.axes:

@@ -7,9 +7,10 @@ from math import floor, log10, pi
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tracer.rope.axes import Axis, Plane
+    from tracer.rope.anatomy import Axis, Band, Kind, Plane
 
-MARKS = {"●": "over one turn in the grid", "◐": "half to one", "○": "less"}
+_SIGNS: dict[Kind, str] = {"whole": "●", "half": "◐", "less": "○"}
+MARKS = {_SIGNS["whole"]: "a turn or more in the grid", _SIGNS["half"]: "half to one", _SIGNS["less"]: "less"}
 """Of a pair, by how far it turns over all positions of its axis."""
 END = "│"
 """Where a pair's wavelength is the length of the grid."""
@@ -18,9 +19,9 @@ _SHADES = " ·░▒▓█"
 _ARROWS = "→↗↑↖←↙↓↘"
 
 
-def mark(turns: float) -> str:
-    """The sign of a pair that turns so often over its axis."""
-    return "●" if turns > 1 else "◐" if turns >= 0.5 else "○"
+def mark(band: Band) -> str:
+    """The sign of a pair."""
+    return _SIGNS[band.kind]
 
 
 class Scale:
@@ -39,8 +40,8 @@ class Scale:
         """One sign for each pair, and the end of the grid; where signs fall together, the faster pair's stays."""
         cells = [" "] * self.columns
         cells[self.column(_length(axis))] = END
-        for band, turns in reversed(list(zip(axis.bands, axis.turns, strict=True))):
-            cells[self.column(band.wavelength)] = mark(turns)
+        for band in reversed(axis.bands):
+            cells[self.column(band.wavelength)] = mark(band)
         return "".join(cells)
 
     def ticks(self) -> str:
@@ -61,7 +62,7 @@ def _length(axis: Axis) -> float:
 
 def counts(axis: Axis) -> str:
     """How many pairs have which sign."""
-    signs = [mark(t) for t in axis.turns]
+    signs = [mark(band) for band in axis.bands]
     return "  ".join(f"{signs.count(sign):>2} {sign}" for sign in MARKS)
 
 
@@ -94,16 +95,14 @@ def shaded(plane: Plane, room: tuple[int, int]) -> tuple[list[str], float, tuple
     room: rows and characters there are. Of a larger plane every second token is shown, or every third, ...: the steps
     along rows and columns.
     """
-    low = min(plane.rows) + min(plane.columns) - 1
+    values = plane.values()
+    low = float(values.min())
     wide = 2 if 2 * len(plane.columns) <= room[1] else 1
     across = -(-len(plane.columns) * wide // room[1])
     down = max(-(-len(plane.rows) // room[0]), round(2 * across / wide))
     first = plane.query[0] % down, plane.query[1] % across  # so that the query's own token is among those shown
     lines = [
-        "".join(
-            _of(_SHADES, (row + column - 1 - low) / ((1 - low) or 1)) * wide
-            for column in plane.columns[first[1] :: across]
-        )
-        for row in plane.rows[first[0] :: down]
+        "".join(_of(_SHADES, (value - low) / ((1 - low) or 1)) * wide for value in row)
+        for row in values[first[0] :: down, first[1] :: across].tolist()
     ]
     return lines, low, (down, across)
