@@ -188,7 +188,7 @@ with torch.no_grad():
         layer.bias.copy_(layer.bias.unflatten(0, (heads, 64))[:, order].flatten())
     norm.weight.copy_(norm.weight[order])
 
-torch.testing.assert_close(scores(layers, norm, halves), before)  # every score is the same
+torch.testing.assert_close(scores(layers, norm, halves), before, rtol=1e-5, atol=1e-4)  # every score is the same
 print("the new order:", *order[:5], "...", *order[-2:])
 
 # %% [markdown]
