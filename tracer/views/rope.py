@@ -12,12 +12,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tracer.rope import said
+from tracer.rope.scores import said_of, share
 from tracer.rope.signs import END, MARKS, Scale, arrow, counts, shaded, sparkline, spread
 from tracer.rope.variants import CHANGES
 
 if TYPE_CHECKING:
     from tracer.rope.anatomy import Axis, Stretch
-    from tracer.rope.scores import Moved, said_of, share
+    from tracer.rope.scores import Moved
     from tracer.rope.showing import Compared, Shown
 
 _LABEL = 15
