@@ -22,6 +22,7 @@ PLAIN = (
     "overview", "frames", "frame_steps", "gamecraft_frames", "components", "graft", "shorten", "generic", "blocks",
     "spots",
 )  # fmt: skip
+SCHEDULES = ("schedules", "shifts", "distributions", "article", "snr_shift", "named", "spread", "handover")
 RECORDING = (
     "recorder", "nodes", "scopes", "sources", "assemble", "symbolic", "derive", "probing", "known", "pipelines",
     "passes", "modes",
@@ -47,6 +48,10 @@ def never(module):
         return ("diffusers", "rich", "matplotlib", "tracer.recorder", "tracer.views", "tracer.plots", "tracer.cli")
     if room == "plots":
         return ("torch", "diffusers", "rich", "tracer.recorder", "tracer.build", "tracer.views", "tracer.cli")
+    if room == "probes":
+        others = ("diffusers", "rich", "matplotlib", "tracer.views", "tracer.plots", "tracer.cli", "tracer.build")
+        name = module.rpartition(".")[2]
+        return ("torch", *others) if name in (*SCHEDULES, "log", "signals") else others
     if room == "cost":
         return ("torch", "diffusers", "rich", "tracer.views", "tracer.cli")
     return () if room == "cli" else ("tracer.cli",)
@@ -136,6 +141,11 @@ def test_the_plots_alone_draw():
 
 def test_ropes_are_light():
     assert loaded("from tracer import rope; rope.Rope3D, rope.names, rope.Whole") == set()
+
+
+def test_schedules_are_light():
+    assert loaded("import tracer.probes") == set()
+    assert loaded("import tracer.probes.named, tracer.probes.spread, tracer.probes.handover") == {"numpy"}
 
 
 def test_import_tracer_is_light():

@@ -22,7 +22,10 @@ _CALL_IMPL = nn.Module._call_impl.__code__
 _CALLED = nn.Module._wrapped_call_impl.__code__
 _APPLY = nn.Module._apply.__code__  # what .to() of a module does
 _HERE = Path(__file__).parent
-_OWN = tuple(str(_HERE / f"{name}.py") for name in ("recorder", "pipelines", "scopes", "passes", "nodes"))
+_OWN = tuple(
+    str(_HERE / f"{name}.py")
+    for name in ("recorder", "pipelines", "scopes", "passes", "nodes", "probes/attach", "probes/watched")
+)
 _TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # with the separator: torchvision is no part of torch
 _TORCH_MODULES = (str(Path(_TORCH, "nn", "modules")), str(Path(_TORCH, "ao")))
 _MODULE = nn.Module._call_impl.__code__.co_filename
