@@ -1,8 +1,9 @@
-"""What the recorder and the whole answer cost, against the bare forward in the same process.
+"""What the recorder, the whole answer and a probe cost, against the bare run in the same process.
 
-`python -m benchmarks [--rounds N] [checkpoint ...]` prints a row for each checkpoint: seconds of the bare meta forward,
-then ratios to it. Bare and measured runs take turns, and each ratio is the median of its rounds, so that a
-busy machine hurts both alike. Memory is the peak of a fresh process that does one or the other.
+`python -m benchmarks [--rounds N] [checkpoint ...] [probes]` prints a row for each checkpoint: seconds of the bare meta
+forward, then ratios to it. Bare and measured runs take turns, and each ratio is the median of its rounds, so that a
+busy machine hurts both alike. Memory is the peak of a fresh process that does one or the other. `probes` is what an
+L1Probe costs a running pipeline.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks import probes
+
 CHECKPOINTS = ["cogvideox-5b", "hunyuanvideo"]
+PROBES = "probes"
 
 
 def _bare(name: str) -> Callable[[], Any]:
@@ -93,16 +97,24 @@ def _print_peak(name: str, what: str) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
-    parser.add_argument("checkpoints", nargs="*", default=CHECKPOINTS)
+    parser.add_argument("checkpoints", nargs="*", default=[*CHECKPOINTS, PROBES])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peak", choices=("bare", "answer"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
         _print_peak(args.checkpoints[0], args.peak)
         return
+    checkpoints = [name for name in args.checkpoints if name != PROBES]
+    if checkpoints:
+        _print_table(checkpoints, args.rounds)
+    if PROBES in args.checkpoints:
+        probes.report(args.rounds)
+
+
+def _print_table(checkpoints: list[str], rounds: int) -> None:
     print(f"{'checkpoint':<20}{'bare':>10}{'record':>10}{'answer':>10}{'peak memory':>14}")
-    for name in args.checkpoints:
-        found = measure(name, args.rounds)
+    for name in checkpoints:
+        found = measure(name, rounds)
         memory = _peak(name, "answer") / _peak(name, "bare")
         print(
             f"{name:<20}{found['bare seconds']:>8.2f} s{found['record']:>9.2f}×{found['answer']:>9.2f}×{memory:>13.2f}×"

@@ -51,7 +51,7 @@ def never(module):
     if room == "probes":
         others = ("diffusers", "rich", "matplotlib", "tracer.views", "tracer.plots", "tracer.cli", "tracer.build")
         name = module.rpartition(".")[2]
-        return ("torch", *others) if name in (*SCHEDULES, "log", "signals") else others
+        return ("torch", *others) if name in (*SCHEDULES, "log", "signals", "groups", "reference", "spread_log") else others
     if room == "cost":
         return ("torch", "diffusers", "rich", "tracer.views", "tracer.cli")
     return () if room == "cli" else ("tracer.cli",)
