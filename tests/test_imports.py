@@ -23,6 +23,7 @@ PLAIN = (
     "spots",
 )  # fmt: skip
 SCHEDULES = ("schedules", "shifts", "distributions", "article", "snr_shift", "named", "spread", "handover")
+LOGS = ("log", "signals", "groups", "reference", "spread_log")
 RECORDING = (
     "recorder", "nodes", "scopes", "sources", "assemble", "symbolic", "derive", "probing", "known", "pipelines",
     "passes", "modes",
@@ -50,8 +51,7 @@ def never(module):
         return ("torch", "diffusers", "rich", "tracer.recorder", "tracer.build", "tracer.views", "tracer.cli")
     if room == "probes":
         others = ("diffusers", "rich", "matplotlib", "tracer.views", "tracer.plots", "tracer.cli", "tracer.build")
-        name = module.rpartition(".")[2]
-        return ("torch", *others) if name in (*SCHEDULES, "log", "signals", "groups", "reference", "spread_log") else others
+        return ("torch", *others) if module.rpartition(".")[2] in (*SCHEDULES, *LOGS) else others
     if room == "cost":
         return ("torch", "diffusers", "rich", "tracer.views", "tracer.cli")
     return () if room == "cli" else ("tracer.cli",)
