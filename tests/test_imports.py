@@ -24,10 +24,13 @@ PLAIN = (
 )  # fmt: skip
 SCHEDULES = ("schedules", "shifts", "distributions", "article", "snr_shift", "named", "spread", "handover")
 LOGS = ("log", "signals", "groups", "reference", "spread_log")
+SWEEPS = ("samplers", "memory", "summary")
 RECORDING = (
     "recorder", "nodes", "scopes", "sources", "assemble", "symbolic", "derive", "probing", "known", "pipelines",
     "passes", "modes",
 )  # fmt: skip
+OPENING = ("tracer.probes.models", "tracer.probes.pocket")
+"""Where the probes open pipelines that a user runs."""
 LATE = {"tracer.calls": ("tracer.views",), "tracer.rope.showing": ("tracer.views",)}
 """What shows itself: its view is loaded inside the method."""
 
@@ -50,8 +53,11 @@ def never(module):
     if room == "plots":
         return ("torch", "diffusers", "rich", "tracer.recorder", "tracer.build", "tracer.views", "tracer.cli")
     if room == "probes":
-        others = ("diffusers", "rich", "matplotlib", "tracer.views", "tracer.plots", "tracer.cli", "tracer.build")
-        return ("torch", *others) if module.rpartition(".")[2] in (*SCHEDULES, *LOGS) else others
+        others = ("rich", "matplotlib", "tracer.views", "tracer.plots", "tracer.cli", "tracer.build")
+        if module.startswith(OPENING):
+            return others
+        light = module.rpartition(".")[2] in (*SCHEDULES, *LOGS, *SWEEPS)
+        return ("torch", "diffusers", *others) if light else ("diffusers", *others)
     if room == "cost":
         return ("torch", "diffusers", "rich", "tracer.views", "tracer.cli")
     return () if room == "cli" else ("tracer.cli",)
@@ -117,12 +123,15 @@ def test_the_check_of_rooms_can_fail(tmp_path):
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.split(".")[1] not in ("views", "cli")])
 def test_heavy_libraries_are_where_they_belong(module):
-    """diffusers is imported by build and whole (to build) and by api inside functions (its version); rich by views."""
+    """diffusers is imported by build and whole (to build), by api inside functions (its version), and where probes open
+    pipelines; rich by views."""
     for name, top in imports(path_of(module)):
         assert not within(name, "rich"), f"{module} imports rich"
         if within(name, "diffusers"):
-            assert module in ("tracer.build", "tracer.api", "tracer.whole") or module.startswith("tracer.models.")
-            assert not top or module.startswith("tracer.models."), f"{module} imports diffusers at its top"
+            opens = module in ("tracer.build", "tracer.api", "tracer.whole") or module.startswith(OPENING)
+            assert opens or module.startswith("tracer.models."), f"{module} imports diffusers"
+            subclasses = module.startswith("tracer.models.") or module == "tracer.probes.pocket.vae"
+            assert not top or subclasses, f"{module} imports diffusers at its top"
         assert not (within(name, "torchinfo") and top)
 
 

@@ -28,13 +28,13 @@ def card(config: dict[str, Any], found: dict[str, Any]) -> str:
             f"{found['parameters'] / 1e6:.2f} M parameters, trained from nothing on generated clips, for `{pipeline}` "
             "of diffusers. A small model to try instruments on: it draws one moving shape and says nothing about what "
             "large models do.",
-            f"`load({form.name!r})('a red disc moving left')` gives a video of 17 frames, 128 x 128. "
+            f"`load({form.name!r})('a red disc moving left')` gives a video of 17 frames, 96 x 96. "
             f"Colours: {', '.join(COLOURS)}. Shapes: {', '.join(SHAPES)}. Directions: {', '.join(DIRECTIONS)}. "
             f"A prompt may leave any of them out. `{form.guidance}` is classifier-free guidance.",
             "## Data",
             f"Clips of {FRAMES[0]} to {FRAMES[-1]} latent frames with sides of {SIDES[0]} to {SIDES[-1]} latent "
             "pixels, drawn on the fly from a seed: a shape of random place, size, speed and brightness on a still "
-            "background of random brightness, gradient, waves and faint tint. Latents are RGB values; there is no "
+            "background of random brightness, gradient and faint tint. Latents are RGB values; there is no "
             f"encoder. Standard deviation of the clips: {checker['std']:.3f}.",
             "## Training",
             f"AdamW, cosine rate, running average of the weights: {settings}, seed {training['seed']}. "
@@ -45,7 +45,7 @@ def card(config: dict[str, Any], found: dict[str, Any]) -> str:
             "The checker finds colour and motion of the largest blob by fixed rules. On "
             f"{checker['clips']} real clips it is right in {checker['colour']:.1%} (colour) and "
             f"{checker['direction']:.1%} (direction). Samples: fixed prompts and seeds, 30 steps; guidance 4 and 17 "
-            "frames at 128 x 128 where nothing else is said.",
+            "frames of 96 x 96 where nothing else is said.",
             table(("samples of", "number", "colour right", "direction right", "standard deviation"), accuracy),
             "## Change of the prediction",
             "Relative L1 between consecutive conditional predictions, 50 steps, guidance 4, 8 samples: its minimum, "

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from tracer.errors import BadRequest, UnknownName
 
+from tracer.errors import BadRequest, UnknownName
 from tracer.probes.pocket import words
 from tracer.probes.pocket.forms import FORMS, Form
 
@@ -47,8 +47,8 @@ class Pocket:
         prompt: str | list[str],
         *,
         frames: int = 17,
-        height: int = 128,
-        width: int = 128,
+        height: int = 96,
+        width: int = 96,
         steps: int = 30,
         cfg: float = 4.0,
         negative: str = "",

@@ -12,14 +12,14 @@ import json
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tracer.errors import BadConfig
 
+from tracer.errors import BadConfig
 from tracer.probes.pocket import evaluate, words
 from tracer.probes.pocket.clips import bucket, generate, tokens
 from tracer.probes.pocket.forms import FORMS, SEED, TEXT, Form
@@ -32,18 +32,12 @@ CHECKPOINT = "checkpoint.safetensors"
 class Settings:
     """What decides a run, beside the form.
 
-    `batch` is in video tokens, so small clips come in larger batches. It is the later steps'; the first has two fifths
-    of it, because early on many small steps teach more than few large ones. Batch and rate settle along `settle` steps:
-    the rate falls on a cosine until it is `hold` of the full one, stays, and falls to zero on another within the last
-    `cooldown` steps. Until that, nothing depends on `steps`, so a run can be continued further than it was planned.
+    `batch` is in video tokens, so small clips come in larger batches; the rate falls to zero on a cosine.
     """
 
     steps: int = 8000
-    batch: int = 4000
+    batch: int = 1800
     rate: float = 2e-3
-    settle: int = 4000
-    hold: float = 0.65
-    cooldown: int = 1500
     warmup: int = 100
     decay: float = 0.999  # of the running average of the weights
     drop: float = 0.1  # prompts without any word, for classifier-free guidance; as many again lose some words
@@ -70,8 +64,7 @@ class Run:
         done, plan = len(self.losses), self.settings
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + done)
         size = bucket(generator)
-        room = plan.batch * (0.4 + 0.6 * min(1, done / plan.settle)) / tokens(*size)
-        clips = generate(max(1, min(48, round(room))), *size, generator)
+        clips = generate(max(1, min(48, plan.batch // tokens(*size))), *size, generator)
         rows = torch.tensor([words.ids(words.sentence(p)) for p in clips.prompts])
         rows = rows * kept(len(rows), plan.drop, generator)
         clean = clips.video * PixelVAE().config.scaling_factor
@@ -105,9 +98,7 @@ class Run:
             about = file.metadata()
             self.losses = file.get_tensor("losses").tolist()
             before = Settings(**json.loads(about["settings"]))
-            cooling = len(self.losses) > min(before.steps, self.settings.steps) - before.cooldown
-            same = before == (self.settings if cooling else replace(self.settings, steps=before.steps))
-            if about["form"] != self.form.name or not same:
+            if about["form"] != self.form.name or before != self.settings:
                 raise BadConfig(
                     f"{folder} holds {len(self.losses)} steps of {about['form']} with settings {about['settings']}: "
                     "give the same ones to continue it, or another folder."
@@ -151,11 +142,8 @@ def kept(n: int, drop: float, generator: torch.Generator) -> torch.Tensor:
 
 
 def ramp(done: int, plan: Settings) -> float:
-    """Share of the full rate at a step: warm-up, fall to `hold`, cooldown."""
-    warm = min(1.0, (done + 1) / plan.warmup)
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, done / plan.settle)))
-    cool = 0.5 * (1 - math.cos(math.pi * min(1.0, (plan.steps - done) / plan.cooldown)))
-    return warm * max(plan.hold, fall) * cool
+    """Share of the full rate at a step: warm-up, then the cosine."""
+    return min(1.0, (done + 1) / plan.warmup) * 0.5 * (1 + math.cos(math.pi * done / plan.steps))
 
 
 def write(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str]) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from tracer.errors import BadRequest, UnknownName
 
+from tracer.errors import BadRequest, UnknownName
 from tracer.probes.pocket.clips import COLOURS, DIRECTIONS, SHAPES
 
 CHOICES: dict[str, tuple[str, ...]] = {"colour": tuple(COLOURS), "shape": SHAPES, "direction": tuple(DIRECTIONS)}
