@@ -1,8 +1,9 @@
-"""What a probe costs a step of HunyuanVideo's pipeline with random weights: ratios to the same pipeline without it.
+"""What a probe costs a step of the pocket pipelines, and of HunyuanVideo at full size: ratios to the bare pipeline.
 
 Bare and probed runs take turns in one process, and the fastest of each are compared: what else the machine does only
 ever lengthens a run. The column `again` is the bare pipeline against itself, measured the same way: what differs from 1
-there is the machine. On the CPU the time is the process's own. The full-size model runs where a CUDA device has room.
+there is the machine. On the CPU the time is the process's own. The full-size model, with random weights, runs where a
+CUDA device has room.
 """
 
 from __future__ import annotations
@@ -10,49 +11,35 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 WAYS: dict[str, dict[str, Any] | None] = {"bare": None, "default": {}, "all": {"signals": "all", "metrics": "all"}}
 NEEDED = 40 * 2**30
 """Bytes of a CUDA device that the full-size model needs: 25 GiB of weights, activations, and every signal's copies."""
+STEPS = {"cpu": 10, "cuda": 4}
+ROUNDS = {"cpu": 3, "cuda": 1}
+FULL = "full size, CUDA, bfloat16"
 
 
-class Size(NamedTuple):
-    """A pipeline and a call: transformer config, text tokens, pixels, frames, steps; and how many runs a round has."""
+def small(name: str) -> tuple[Any, Callable[[], Any]]:
+    """A pocket pipeline, and a guided call of it."""
+    from tracer.probes.pocket import load
 
-    name: str
-    config: dict[str, Any]
-    text: int
-    height: int
-    width: int
-    frames: int
-    steps: int
-    rounds: int
+    pocket = load(name)
+    return pocket.pipe, lambda: pocket("a red disc moving left", steps=STEPS["cpu"], output_type="latent")
 
 
-POCKET = Size(
-    "pocket, CPU, float32",
-    {
-        "in_channels": 3, "out_channels": 3, "num_attention_heads": 4, "attention_head_dim": 32, "num_layers": 2,
-        "num_single_layers": 4, "num_refiner_layers": 1, "mlp_ratio": 3.0, "text_embed_dim": 32,
-        "pooled_projection_dim": 32, "rope_axes_dim": (8, 12, 12), "guidance_embeds": False,
-    },
-    text=3, height=128, width=128, frames=17, steps=10, rounds=3,
-)  # fmt: skip
-FULL = Size("full size, CUDA, bfloat16", {}, text=256, height=544, width=960, frames=61, steps=4, rounds=1)
-
-
-def pipeline(size: Size, device: str, dtype: Any) -> Callable[..., Any]:
-    """A call of HunyuanVideoPipeline without text encoders and VAE, guided, with random weights; `run.pipe` has it."""
+def full() -> tuple[Any, Callable[[], Any]]:
+    """HunyuanVideoPipeline at its published widths with random weights, without text encoders and VAE, and a call."""
     import diffusers
     import torch
 
     torch.manual_seed(0)
     before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
+    torch.set_default_dtype(torch.bfloat16)
     try:
-        with torch.device(device):
-            transformer = diffusers.HunyuanVideoTransformer3DModel(**size.config).eval()
+        with torch.device("cuda"):
+            transformer = diffusers.HunyuanVideoTransformer3DModel().eval()
     finally:
         torch.set_default_dtype(before)
     pipe = diffusers.HunyuanVideoPipeline(
@@ -60,31 +47,29 @@ def pipeline(size: Size, device: str, dtype: Any) -> Callable[..., Any]:
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)
-    config = transformer.config
+    config, given = transformer.config, {"device": "cuda", "dtype": torch.bfloat16}
     prompt = {
-        "prompt_embeds": torch.randn(1, size.text, config.text_embed_dim, device=device, dtype=dtype),
-        "pooled_prompt_embeds": torch.randn(1, config.pooled_projection_dim, device=device, dtype=dtype),
-        "prompt_attention_mask": torch.ones(1, size.text, device=device, dtype=dtype),
+        "prompt_embeds": torch.randn(1, 256, config.text_embed_dim, **given),
+        "pooled_prompt_embeds": torch.randn(1, config.pooled_projection_dim, **given),
+        "prompt_attention_mask": torch.ones(1, 256, **given),
     }
-    given = prompt | {f"negative_{name}": value for name, value in prompt.items()}
+    both = prompt | {f"negative_{name}": value for name, value in prompt.items()}
 
     def run() -> Any:
         return pipe(
-            **given, true_cfg_scale=6.0, height=size.height, width=size.width, num_frames=size.frames,
-            num_inference_steps=size.steps, output_type="latent", generator=torch.Generator().manual_seed(0),
+            **both, true_cfg_scale=6.0, height=544, width=960, num_frames=61, num_inference_steps=STEPS["cuda"],
+            output_type="latent", generator=torch.Generator().manual_seed(0),
         )  # fmt: skip
 
-    run.pipe = pipe  # type: ignore[attr-defined]
-    return run
+    return pipe, run
 
 
-def measure(size: Size, device: str, dtype: Any, rounds: int) -> dict[str, Any]:
+def measure(pipe: Any, run: Callable[[], Any], device: str, rounds: int) -> dict[str, Any]:
     """Seconds of a bare step, the ratio to it of every way, and the bytes that copies took between steps."""
     import torch
 
     from tracer.probes.attach import L1Probe
 
-    run = pipeline(size, device, dtype)
     kept: dict[str, int] = {}
     clock = time.perf_counter if device == "cuda" else time.process_time
 
@@ -95,7 +80,7 @@ def measure(size: Size, device: str, dtype: Any, rounds: int) -> dict[str, Any]:
         if options is None:
             run()
         else:
-            with L1Probe(run.pipe, **options) as probe:  # type: ignore[attr-defined]
+            with L1Probe(pipe, **options) as probe:
                 run()
             kept[way] = probe.bytes
         if device == "cuda":
@@ -105,13 +90,13 @@ def measure(size: Size, device: str, dtype: Any, rounds: int) -> dict[str, Any]:
     for way in WAYS:
         timed(way)
     times: dict[str, list[float]] = {way: [] for way in ("again", *WAYS)}
-    for _ in range(rounds * size.rounds):
+    for _ in range(rounds * ROUNDS[device]):
         for way in ("bare", "default", "again", "all"):
             times[way].append(timed("bare" if way == "again" else way))
     fastest = {way: min(found) for way, found in times.items()}
     bare = fastest.pop("bare")
     return {
-        "seconds": bare / size.steps,
+        "seconds": bare / STEPS[device],
         "ratios": {way: found / bare for way, found in fastest.items()},
         "bytes": kept,
     }
@@ -126,17 +111,18 @@ def has_room() -> bool:
 
 def report(rounds: int) -> None:
     """Measure and print."""
-    import torch
+    from tracer.probes.pocket import NAMES
 
     heads = ["again", *list(WAYS)[1:], *(f"copies, {way}" for way in list(WAYS)[1:])]
-    print(f"{'a step of HunyuanVideo':<28}{'bare':>10}" + "".join(f"{head:>17}" for head in heads))
-    sizes = [(POCKET, "cpu", torch.float32)]
+    print(f"{'a denoising step':<28}{'bare':>10}" + "".join(f"{head:>17}" for head in heads))
+    makers: list[tuple[str, str, Callable[[], tuple[Any, Callable[[], Any]]]]]
+    makers = [(f"{name}, CPU", "cpu", lambda name=name: small(name)) for name in NAMES]
     if has_room():
-        sizes.append((FULL, "cuda", torch.bfloat16))
-    for size, device, dtype in sizes:
-        found = measure(size, device, dtype, rounds)
+        makers.append((FULL, "cuda", full))
+    for label, device, make in makers:
+        found = measure(*make(), device, rounds)
         cells = [f"{ratio:.3f}×" for ratio in found["ratios"].values()]
         cells += [f"{taken / 2**20:,.2f} MiB" for taken in found["bytes"].values()]
-        print(f"{size.name:<28}{1000 * found['seconds']:>7,.1f} ms" + "".join(f"{cell:>17}" for cell in cells))
-    if len(sizes) == 1:
-        print(f"{FULL.name}: not measured, no CUDA device with {NEEDED / 2**30:.0f} GiB free.")
+        print(f"{label:<28}{1000 * found['seconds']:>7,.1f} ms" + "".join(f"{cell:>17}" for cell in cells))
+    if not has_room():
+        print(f"{FULL}: not measured, no CUDA device with {NEEDED / 2**30:.0f} GiB free.")

@@ -175,7 +175,7 @@ def test_the_reference_is_laid_over_sizes_alone():
     lines = drawn(shown)["steps"]
     name = "measured on HunyuanVideo, mean|x|"
     assert lines[name].tolist() == [[row.step / 50, row.cond] for row in reference.measured()]
-    assert set(lines) == {"this log", name}
+    assert set(lines) == {"mean of 2 runs", name}
     assert name in shown.text
     with pytest.raises(BadRequest, match=r"mean\|x\|, no differences: lay them over mean_abs, not rel_l1\."):
         figures.panels(log, reference=True)
@@ -374,7 +374,7 @@ def test_ratios_that_are_no_number_leave_a_gap():
     log = grid(seed=[0, 1])
     odd = {3: float("inf"), 5: float("nan")}
     broken = ProbeLog([row._replace(value=odd.get(row.step, row.value)) for row in log], log.runs)
-    line = drawn(figures.panels(broken))["steps"]["this log"]
+    line = drawn(figures.panels(broken))["steps"]["mean of 2 runs"]
     assert np.isfinite(line[:, 1]).tolist() == [step not in odd for step in range(1, 10)]
     figures.panels(broken.filter(run=0)).svg()
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from tracer.errors import BadConfig, BadRequest, UnknownName
 from tracer.probes.pocket import NAMES, load, train, words
 from tracer.probes.pocket.checker import check, largest
-from tracer.probes.pocket.clips import COLOURS, SIDES, background, bucket, generate
+from tracer.probes.pocket.clips import COLOURS, NOMINAL, SIDES, background, bucket, generate
 from tracer.probes.pocket.evaluate import CHOICES, accuracy, arms, changes
 from tracer.probes.pocket.forms import FORMS, alpha_bar
 from tracer.probes.pocket.load import WEIGHTS
@@ -62,7 +62,7 @@ def test_the_card_says_what_the_evaluation_measured_and_that_meets_the_aims(name
 
 
 def test_unit_variance_is_about_what_the_models_see():
-    clips = generate(200, 5, 16, 16, seeded(0)).video * PixelVAE().config.scaling_factor
+    clips = generate(200, *NOMINAL, seeded(0)).video * PixelVAE().config.scaling_factor
     assert 0.9 < float(clips.std()) < 1.2
 
 
@@ -144,7 +144,7 @@ def test_words_out_of_the_table_are_refused_in_one_sentence(pocket, prompt, kind
 def test_sizes_that_a_pipeline_would_round_are_refused(pocket):
     with pytest.raises(BadRequest, match=r"makes 4 n \+ 1 frames, not 16: ask for 13 or 17\."):
         pocket("a disc", frames=16)
-    with pytest.raises(BadRequest, match="multiples of 16, not 100 x 128: ask for 96 x 128"):
+    with pytest.raises(BadRequest, match="multiples of 16, not 100 x 96: ask for 96 x 96"):
         pocket("a disc", height=100)
 
 
@@ -175,7 +175,7 @@ def test_the_stored_table_is_the_seeded_one_and_its_vectors_are_apart(pocket):
 
 
 def test_the_checker_is_right_on_real_clips_of_every_size_with_motion():
-    for frames, height, width in [(5, 16, 16), (2, 12, 24), (3, 20, 14), (4, 24, 24), (5, 12, 12)]:
+    for frames, height, width in [(5, 12, 12), (2, 8, 16), (3, 14, 10), (4, 16, 16), (5, 8, 8)]:
         clips = generate(100, frames, height, width, seeded(frames))
         seen = [check(clip) for clip in clips.video]
         assert sum(s.colour == p[0] for s, p in zip(seen, clips.prompts, strict=True)) == 100
@@ -183,19 +183,19 @@ def test_the_checker_is_right_on_real_clips_of_every_size_with_motion():
 
 
 def test_the_checker_reads_decoded_videos_too():
-    clips = generate(20, 3, 16, 16, seeded(4))
+    clips = generate(20, 3, 12, 12, seeded(4))
     videos = PixelVAE().decode(clips.video.transpose(1, 2)).sample.transpose(1, 2)
     seen = [check(video[:, :, ::2, ::2]) for video in videos]
     assert sum((s.colour, s.direction) == p[::2] for s, p in zip(seen, clips.prompts, strict=True)) >= 19
 
 
 def test_the_checker_sees_nothing_where_nothing_is():
-    still = background(50, 16, 16, seeded(1))[:, None].expand(-1, 5, -1, -1, -1)
+    still = background(50, 12, 12, seeded(1))[:, None].expand(-1, 5, -1, -1, -1)
     assert {check(clip).colour for clip in still} == {None}
-    one = generate(10, 1, 16, 16, seeded(1))
+    one = generate(10, 1, 12, 12, seeded(1))
     assert [check(clip).colour for clip in one.video] == [p[0] for p in one.prompts]
     assert {check(clip).direction for clip in one.video} == {None}
-    frozen = generate(10, 5, 16, 16, seeded(1)).video[:, :1].expand(-1, 5, -1, -1, -1)
+    frozen = generate(10, 5, 12, 12, seeded(1)).video[:, :1].expand(-1, 5, -1, -1, -1)
     assert {check(clip).direction for clip in frozen} == {None}
 
 
@@ -205,20 +205,20 @@ def test_the_largest_blob_is_counted_without_its_diagonal_neighbours():
 
 
 def test_shapes_stay_within_the_frame_and_backgrounds_stay_still():
-    clips = generate(200, 5, 12, 24, seeded(9))
+    clips = generate(200, 5, 12, 16, seeded(9))
     assert clips.video.abs().max() <= 1 + 0.3
     chroma = (clips.video - clips.video.mean(2, keepdim=True)).norm(dim=2)
     area = (chroma - 0.3).clamp(min=0).flatten(2).sum(-1)
     assert (area.amin(1) / area.amax(1)).min() > 0.75  # no frame cuts a shape off
     behind = torch.where(chroma.amax(1, keepdim=True)[:, :, None] < 0.3, clips.video, 0)
-    assert (behind[:, 1:] - behind[:, :1]).abs().mean() < 0.001
+    assert (behind[:, 1:] - behind[:, :1]).abs().mean() < 0.003
     assert len({tuple(p) for p in clips.prompts}) == 48
 
 
-def test_sizes_of_training_are_nominal_in_two_fifths_and_all_occur():
+def test_sizes_of_training_are_nominal_in_half_and_all_occur():
     generator = seeded(0)
     drawn = [bucket(generator) for _ in range(2000)]
-    assert 0.35 < drawn.count((5, 16, 16)) / 2000 < 0.45
+    assert 0.45 < drawn.count(NOMINAL) / 2000 < 0.55
     assert {f for f, _, _ in drawn} == {1, 2, 3, 4, 5}
     assert {h for _, h, _ in drawn} == {w for _, _, w in drawn} == set(SIDES)
 
@@ -296,7 +296,7 @@ def test_a_folder_of_another_run_is_refused(short, tmp_path):
     run = train.Run(FORMS["pocket-cogvideox"], short, torch.device("cpu"))
     run.step()
     run.save(tmp_path)
-    with pytest.raises(BadConfig, match="holds a run of pocket-cogvideox"):
+    with pytest.raises(BadConfig, match="holds 1 steps of pocket-cogvideox"):
         train.train(FORMS["pocket-hunyuanvideo"], short, tmp_path, torch.device("cpu"))
 
 

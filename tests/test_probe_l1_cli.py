@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -251,22 +252,15 @@ def children(pid):
     return path.read_text().split() if path.exists() else []
 
 
+def left_of(workers, end):
+    """Those that still live when the time is over."""
+    while (left := [w for w in workers if Path(f"/proc/{w}").exists()]) and time.monotonic() < end:
+        time.sleep(0.05)
+    return left
+
+
 def test_killed_in_the_middle_and_restarted_it_is_as_if_it_had_not_been(tmp_path):
-    grid = [
-        H,
-        "--steps",
-        "10,12",
-        "--shift",
-        "1,7",
-        "--frames",
-        "1,9",
-        "--seeds",
-        "4",
-        "--height",
-        "48",
-        "--width",
-        "48",
-    ]
+    grid = [H, "--steps=10,12", "--shift=1,7", "--frames=1,9", "--seeds=4", "--height=48", "--width=48"]
 
     def command(folder, workers):
         return [*COMMAND, *grid, "--workers", str(workers), "--out", str(folder)]
@@ -286,12 +280,28 @@ def test_killed_in_the_middle_and_restarted_it_is_as_if_it_had_not_been(tmp_path
     done = {path: path.stat().st_mtime_ns for path in cells.glob("*.parquet")}
     assert 3 <= len(done) < 32
     assert not (tmp_path / "b" / "log.parquet").exists()
-    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert [worker for worker in workers if Path(f"/proc/{worker}").exists()] == []
+    assert left_of(workers, end) == []
 
     again = subprocess.run(command(tmp_path / "b", 2), capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert (again.stdout, again.stderr) == (straight.stdout, straight.stderr)
     assert {path: path.stat().st_mtime_ns for path in done} == done
     files = [{p.relative_to(tmp_path / x): p.read_bytes() for p in (tmp_path / x).rglob("*.*")} for x in "ab"]
     assert files[0] == files[1]
+
+
+def test_ctrl_c_ends_every_process_without_a_word_and_keeps_what_is_finished(tmp_path):
+    out = tmp_path / "runs"
+    command = [*COMMAND, H, "--steps=40", "--frames=9", "--seeds=40", "--workers=2", f"--out={out}"]
+    sweep = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )  # fmt: skip
+    end = time.monotonic() + PATIENCE
+    while not list(out.glob("cells/*.parquet")) and sweep.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    workers = children(sweep.pid)
+    assert workers
+    os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does: to all of them
+    stdout, stderr = sweep.communicate(timeout=PATIENCE)
+    assert (sweep.returncode, stdout, stderr) == (130, "", "")
+    assert left_of(workers, end) == []
+    assert 1 <= len(list(out.glob("cells/*.parquet"))) < 40

@@ -20,7 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tracer import record_pipeline
 from tracer.errors import BadRequest, RecordingError, UnknownName
 from tracer.probes.attach import L1Probe
+from tracer.probes.groups import groups
+from tracer.probes.handover import using
 from tracer.probes.metrics import METRICS
+from tracer.probes.named import schedule
 from tracer.probes.signals import INSIDE, SIGNALS, Where
 
 
@@ -708,6 +711,32 @@ def test_where_the_values_come_from(hunyuan):
     assert first["versions"]["torch"] == torch.__version__
     assert first["threshold"] == 0.1
     assert (first["transformer_dtype"], first["device"]) == ("float32", "cpu")
+    assert "prompt_embeds_sha256" not in first
+
+
+@pytest.mark.parametrize("name", ["hunyuanvideo", "cogvideox-ddim"])  # two calls a step, and one of both branches
+def test_prompts_that_come_as_embeddings_are_told_apart(name):
+    pipe = tiny_probed.build(name)
+    with L1Probe(pipe) as probe:
+        for seed, guided in ((0, True), (1, True), (0, False)):
+            tiny_probed.run(name, pipe, steps=2, seed=seed, guided=guided)
+    first, second, bare = (told["prompt_embeds_sha256"] for told in probe.log.runs.values())
+    assert first == bare  # the prompt's half, whatever stands beside it
+    assert first != second
+    assert len(groups(probe.log)) == 3
+
+
+@pytest.mark.parametrize(("name", "given"), [("hunyuanvideo", "flow:3"), ("cogvideox-ddim", "snr:2")])
+def test_a_schedule_that_was_handed_over_is_named(name, given):
+    pipe = tiny_probed.build(name)
+    with L1Probe(pipe) as probe:
+        tiny_probed.run(name, pipe, steps=2)
+        with using(pipe, given):
+            tiny_probed.run(name, pipe, steps=2)
+    own, handed = probe.log.runs.values()
+    assert "schedule" not in own
+    assert handed["schedule"] == schedule(given).name
+    assert groups(probe.log)[1].label == schedule(given).name
 
 
 # what is refused

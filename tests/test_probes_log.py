@@ -101,6 +101,13 @@ def test_a_curve_is_steps_and_values():
     assert log.curve("prediction", branch="uncond") == ([1, 2], [1.0, 2.0])
     two = ProbeLog.merge([log, log])
     assert two.curve("latents", run=1) == log.curve("latents")
+    more = ProbeLog([r._replace(value=3 * r.value) for r in rows], {0: TOLD})
+    both = ProbeLog.merge([log, more])
+    assert both.curve("latents", run=both.runs) == ([0, 1], [pytest.approx(0.2)] * 2)
+    assert both.curve("prediction", branch="cond", run=(0, 1)) == ([1, 2], [2.0, 4.0])
+    other = ProbeLog.merge([log, ProbeLog(rows[:-1], {0: TOLD})])
+    with pytest.raises(BadRequest, match="values at different steps"):
+        other.curve("latents", run=other.runs)
 
 
 REFUSED = {
@@ -108,7 +115,10 @@ REFUSED = {
     "signal": (lambda log: log.filter(signal="x"), "This log has no signal 'x'; it has modulated."),
     "metric": (lambda log: log.curve("modulated", "cosine", run=0), "no metric 'cosine'; it has rel_l1."),
     "branch": (lambda log: log.curve("modulated", branch="x", run=0), "no branch 'x'; it has cond, uncond."),
-    "runs": (lambda log: log.curve("modulated"), "This log has 2 runs with that curve; choose one with run=0."),
+    "runs": (
+        lambda log: log.curve("modulated"),
+        "has 2 runs with that curve; choose one with run=0, or their mean with",
+    ),
     "branches": (lambda log: log.curve("modulated", run=1), "modulated has the branches cond, uncond; choose one"),
 }
 

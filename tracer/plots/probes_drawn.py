@@ -39,8 +39,6 @@ _WIDE = 30
 """Largest over least value, from which an axis over sigma is logarithmic."""
 _DOTTED = 30
 """Points of a curve up to which each has a dot."""
-_UNNAMED = "this log"
-"""A curve that there is no other to tell from."""
 _REFERENCE: Look = {"color": INK, "linestyle": "-", "linewidth": 1.0}
 
 
@@ -91,7 +89,7 @@ def draw(
     """
     shown, slopes, over = curves
     named = [
-        (curve.group.label or _UNNAMED, look)
+        (curve.group.label or _counted(len(curve.group.runs)), look)
         for curve, look in zip(shown, looks([c.group.settings for c in shown]), strict=True)
     ]
     of_run = {number: pair for curve, pair in zip(shown, named, strict=True) for number in curve.group.runs}
@@ -182,3 +180,8 @@ def _done(row: Row, curve: Curve) -> float | None:
 
 def _sigma(row: Row, curve: Curve) -> float | None:
     return row.sigma
+
+
+def _counted(runs: int) -> str:
+    """What a curve is called that there is no other to tell from."""
+    return "one run" if runs == 1 else f"mean of {runs} runs"

@@ -268,7 +268,7 @@ class L1Probe:
         if run is not None:
             run.close()
         about = provenance.of(self.pipe, self._models, self._scheduler, frame, self._chosen)
-        self._runs.append(Run(self._chosen, frame, self._scheduler, timesteps, about))
+        self._runs.append(Run(self._chosen, frame, self._scheduler, timesteps, about, provenance.embeds(frame)))
         return self._runs[-1]
 
     # forwards

@@ -144,6 +144,9 @@ def _environment(more: dict[str, str]) -> Iterator[None]:
 def _serve(pipe: Any) -> None:
     """A worker's life: cells come, bytes go, until nothing comes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    from tqdm import tqdm  # the progress bars of diffusers
+
+    tqdm.set_lock(threading.RLock())  # its own is shared between processes, and left behind by one that is killed
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()

@@ -37,7 +37,7 @@ _SETTINGS = (
     _Setting("CFG {}", ("cfg", "arguments.true_cfg_scale")),
     _Setting("guidance {}", ("embedded_guidance", "arguments.guidance_scale")),
     _Setting("{}", ("sampler", "scheduler"), ("scheduler_config.",)),
-    _Setting("prompt {}", ("prompt", "prompt_sha256")),
+    _Setting("prompt {}", ("prompt", "prompt_sha256", "prompt_embeds_sha256")),
     _Setting("{}", ("pipeline",), ("transformer.", "latents")),
 )
 """Of names, the first that a run has is the value."""

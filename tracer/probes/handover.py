@@ -19,7 +19,7 @@ import numpy as np
 from tracer.errors import BadRequest
 from tracer.probes.named import Placed
 from tracer.probes.named import schedule as named
-from tracer.probes.schedules import Array, Schedule, step_count
+from tracer.probes.schedules import HANDED, Array, Schedule, step_count
 from tracer.probes.shifts import flow
 from tracer.probes.snr_shift import SnrShift
 
@@ -130,6 +130,7 @@ def hand_to(scheduler: Any, schedule: str | Placed, steps: int | None = None) ->
         raise _refused(scheduler, "its set_timesteps takes no sigmas.")
     _try(scheduler)
     new = _following(scheduler, found)
+    setattr(new, HANDED, found.name)
     if steps is not None:
         new.set_timesteps(steps)
     return new
@@ -178,7 +179,7 @@ def _hand_grid(scheduler: Any, grid: SnrShift, steps: int | None) -> Any:
                 f"{int(self.timesteps[-1])}: take another number of steps, such as {len(rows) - 1}."
             )
 
-    _answering(new, answer)
+    setattr(_answering(new, answer), HANDED, grid.name)
     if steps is not None:
         new.set_timesteps(steps)
     return new

@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from tracer.errors import BadRequest, Unwritable
@@ -115,26 +116,41 @@ class ProbeLog:
         return ProbeLog([row for row in rows if row.run in runs], {k: v for k, v in self.runs.items() if k in runs})
 
     def curve(
-        self, signal: str, metric: str = "rel_l1", branch: str | None = None, *, run: int | None = None
+        self,
+        signal: str,
+        metric: str = "rel_l1",
+        branch: str | None = None,
+        *,
+        run: int | Iterable[int] | None = None,
     ) -> tuple[list[int], list[float]]:
-        """Steps and values of one curve.
+        """Steps and values of one curve; of several runs named (seeds, say) the mean.
 
         Without a branch it is the only one there is, or the combined prediction. Raises BadRequest where the log has
-        several runs and none is named, or where the choice is not one curve.
+        several runs and none is named, where the choice is not one curve, and where runs have values at other steps.
         """
+        run = run if run is None or isinstance(run, int) else tuple(run)
         chosen = self.filter(signal=signal, run=run).filter(metric=metric)
         if not chosen.rows:
             raise BadRequest(f"This log has no {metric} of {signal}; it has {_listed(self._pairs())}.")
         runs = chosen.names("run")
-        if len(runs) > 1:
-            raise BadRequest(f"This log has {len(runs)} runs with that curve; choose one with run={runs[0]}.")
+        if len(runs) > 1 and run is None:
+            raise BadRequest(
+                f"This log has {len(runs)} runs with that curve; choose one with run={runs[0]}, or their mean with "
+                "run=log.runs."
+            )
         branches = chosen.names("branch")
         if branch is None:
             branch = "combined" if "combined" in branches else branches[0]
             if len(branches) > 1 and branch != "combined":
                 raise BadRequest(f"{signal} has the branches {_listed(branches)}; choose one with branch=.")
         chosen = chosen.filter(branch=branch)
-        return [row.step for row in chosen], [row.value for row in chosen]
+        found: dict[int, dict[int, float]] = {number: {} for number in runs}
+        for row in chosen:
+            found[row.run][row.step] = row.value
+        steps = [*found[runs[0]]]
+        if any([*values] != steps for values in found.values()):
+            raise BadRequest("The runs have values at different steps; choose those that are alike with run=.")
+        return steps, [fmean(values[step] for values in found.values()) for step in steps]
 
     def spans(
         self, signal: str, metric: str = "rel_l1", branch: str | None = None, *, run: int | None = None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from tracer.probes.schedules import HANDED
 from tracer.scopes import forget
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def of(
         "metrics": list(chosen.metrics),
         "versions": {n: str(getattr(sys.modules[n], "__version__", "")) for n in _LIBRARIES if n in sys.modules},
     }
+    if hasattr(scheduler, HANDED):
+        told["schedule"] = getattr(scheduler, HANDED)
     if "rel_l1_computed" in chosen.metrics:
         told["threshold"] = chosen.threshold
     if frame is None:
@@ -58,6 +61,33 @@ def of(
         seeds = [g.initial_seed() for g in each]
         told["seed"] = seeds if isinstance(generators, list) else seeds[0]
     return told
+
+
+def embeds(frame: FrameType | None) -> Any:
+    """What stands for the text where a pipeline's call was given no text: embeddings of the prompt, or None.
+
+    Of a tensor of both branches it is the second half, the conditional one, as pipelines stack them.
+    """
+    if frame is None:
+        return None
+    local = frame.f_locals
+    found: Any = local.get("prompt_embeds")
+    text, latents = local.get("prompt"), local.get("latents")
+    forget(local)
+    if text is not None or not hasattr(found, "shape"):
+        return None
+    both = latents is not None and found.shape[0] == 2 * latents.shape[0]
+    return found.chunk(2)[1] if both else found
+
+
+def digest(tensor: Any) -> str:
+    """A hash of a tensor's dtype, shape and bytes; it waits for the device."""
+    import torch
+
+    plain = tensor.detach().cpu().contiguous()
+    found = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)}".encode())
+    found.update(plain.flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:_DIGITS]
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -121,7 +121,8 @@ def identities(rows: Sequence[Measured] | None = None) -> list[Identity]:
                  rows[-1].cond / rows[-6].cond, 0, 0.95),
         _near("first step", "relative L1 of the latents in the first step, dt mean|guided prediction| / mean|latents|",
               moved[0], 0.0874, 0.0005),
-        Identity("first step is the largest", "that of the first step over the largest of all others",
+        Identity("first step is the largest", "relative L1 of the latents in the first step over the largest "
+                 "of all others",
                  moved[0] / max(moved[1:]), 1, float("inf")),
     ]  # fmt: skip
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tracer.probes.log import Row
 from tracer.probes.metrics import changes, euler_change, mean_abs, per_dt, rel_l1, rounding_bound, wide
+from tracer.probes.provenance import digest
 
 PREDICTION_DT = "prediction*dt"
 DIFFERENCE = "difference"
@@ -95,6 +96,7 @@ class Run:
     scheduler: Any
     timesteps: Any
     provenance: dict[str, Any]
+    embeds: Any = None  # of the prompt, where there is no text
     closed: bool = False
     complete: bool = False
     bytes: int = 0
@@ -249,6 +251,10 @@ class Run:
     def close(self, *, complete: bool = False) -> None:
         """No more steps: let go of all tensors but the numbers."""
         self.closed, self.complete = True, self.complete or complete
+        if self.embeds is not None:
+            if self.embeds.device.type != "meta":
+                self.provenance["prompt_embeds_sha256"] = digest(self.embeds)
+            self.embeds = None
         self.frame = self.scheduler = self.timesteps = self._sigma = None
         self._before, self._last, self.forwards = {}, {}, []
 

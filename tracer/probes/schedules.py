@@ -83,6 +83,10 @@ def _inside(what: str, given: Any) -> Array:
     return values
 
 
+HANDED = "handed_schedule"
+"""Attribute of a scheduler that was given a schedule: its name, which no config tells."""
+
+
 @dataclass(frozen=True, eq=False)
 class Schedule:
     """A function of [0, 1] that places the steps of a sampler; t = 1 is noise, t = 0 is clean.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -78,8 +78,8 @@ class Fit:
 
     @property
     def schedule(self) -> Schedule:
-        """The flow shift as a schedule."""
-        return flow(self.shift)
+        """The flow shift as a schedule, under a name that people can read."""
+        return replace(flow(self.shift), name=f"nearest shift {self.shift:.3g}")
 
 
 def nearest_shift(t: npt.ArrayLike, sigmas: npt.ArrayLike, least: str = "rms") -> Fit:
