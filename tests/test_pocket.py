@@ -58,7 +58,10 @@ def test_the_card_says_what_the_evaluation_measured_and_that_meets_the_aims(name
     assert main["colour"] >= 0.98
     assert main["direction"] >= 0.97
     for row in found["schedules"].values():
-        assert {"left": row["left"], "right": row["right"]}.items() <= arms(row["curve"]).items()
+        again = arms(row["curve"])  # which is stored with five digits
+        assert [row["left"], row["right"]] == pytest.approx([again["left"], again["right"]], rel=0.01)
+    first = next(iter(found["schedules"].values()))  # each model's own schedule; HunyuanVideo's is shift 1
+    assert min(first["left"], first["right"]) >= 3
 
 
 def test_unit_variance_is_about_what_the_models_see():

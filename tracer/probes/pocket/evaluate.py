@@ -116,7 +116,9 @@ def evaluate(pocket: Pocket) -> dict[str, Any]:
         "held_out_loss": held_out(pocket),
         "accuracy": {f"cfg {cfg:g}": accuracy(pocket, cfg=cfg) for cfg in (CFG, 1.0, 6.0)},
         "sizes": {
-            f"{frames} frames {height} x {width}": accuracy(pocket, 16, frames=frames, height=height, width=width)
+            f"{frames} frame{'s' * (frames > 1)} {height} x {width}": accuracy(
+                pocket, 16, frames=frames, height=height, width=width
+            )
             for frames, height, width in ((1, 96, 96), (9, 96, 96), (9, 64, 112), (17, 128, 128), (17, 64, 64))
         },
         "schedules": {label: under(pocket, *variant) for label, variant in pocket.form.variants.items()},

@@ -128,7 +128,8 @@ class Run:
                 "steps_done": len(self.losses),
                 "loss": round(sum(self.losses[-200:]) / len(self.losses[-200:]), 5),
                 "minutes": round(self.seconds / 60, 1),
-                "device": f"{self.device.type}, {torch.get_num_threads()} threads",
+                "device": self.device.type,
+                "threads": torch.get_num_threads(),
             },
         }
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
