@@ -38,8 +38,9 @@ def card(config: dict[str, Any], found: dict[str, Any]) -> str:
             f"encoder. Standard deviation of the clips: {checker['std']:.3f}.",
             "## Training",
             f"AdamW, cosine rate, running average of the weights: {settings}, seed {training['seed']}. "
-            f"{training['minutes']:g} minutes on {training['device']} with {training['threads']} thread(s). Mean loss of "
-            f"the last 200 steps {training['loss']:.4f}, on clips that training never drew {found['held_out_loss']:.4f}.",
+            f"{training['minutes']:g} minutes on {training['device']} with {training['threads']} thread(s). "
+            f"Mean loss of the last 200 steps {training['loss']:.4f}, on clips that training never drew "
+            f"{found['held_out_loss']:.4f}.",
             f"    python -m tracer.probes.pocket.train {form.name} --out DIR",
             "## What the samples show",
             "The checker finds colour and motion of the largest blob by fixed rules. On "
