@@ -1,5 +1,12 @@
 """Running a command in this process, and what it must do when it answers or refuses."""
 
+import signal
+
+
+def hears_ctrl_c():
+    """For a child before it starts: what a shell runs in the background is deaf to Ctrl-C, and so are its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 
 def answer(main, capsys, argv):
     """Stdout of a run that works. Nothing may be on stderr."""

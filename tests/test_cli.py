@@ -15,7 +15,7 @@ from pathlib import Path
 from termios import TIOCSWINSZ
 
 import pytest
-from commands import answer
+from commands import answer, hears_ctrl_c
 
 from tracer.calls import Trace
 from tracer.cli.common import LARGEST, PIPE_WIDTH, write
@@ -277,7 +277,7 @@ def test_a_terminal_of_few_letters():
 
 
 def test_control_c_is_quiet():
-    process = started("hunyuanvideo", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = started("hunyuanvideo", stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hears_ctrl_c)
     maps = Path(f"/proc/{process.pid}/maps")
     if not maps.exists():
         pytest.skip("how far the command is, only Linux tells")

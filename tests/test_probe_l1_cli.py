@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from commands import answer, refusal
+from commands import answer, hears_ctrl_c, refusal
 from tiny_saved import saved
 
 from tracer.cli.probe_l1 import main, parser
@@ -291,9 +291,10 @@ def test_killed_in_the_middle_and_restarted_it_is_as_if_it_had_not_been(tmp_path
 
 def test_ctrl_c_ends_every_process_without_a_word_and_keeps_what_is_finished(tmp_path):
     out = tmp_path / "runs"
-    command = [*COMMAND, H, "--steps=40", "--frames=9", "--seeds=40", "--workers=2", f"--out={out}"]
+    command = [*COMMAND, H, "--steps=30", "--frames=5", "--seeds=40", "--workers=2", f"--out={out}"]
     sweep = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=hears_ctrl_c,
     )  # fmt: skip
     end = time.monotonic() + PATIENCE
     while not list(out.glob("cells/*.parquet")) and sweep.poll() is None and time.monotonic() < end:
