@@ -723,6 +723,7 @@ def test_prompts_that_come_as_embeddings_are_told_apart(name):
     first, second, bare = (told["prompt_embeds_sha256"] for told in probe.log.runs.values())
     assert first == bare  # the prompt's half, whatever stands beside it
     assert first != second
+    assert [group.label for group in groups(probe.log.filter(run=(0, 1)))] == [f"prompt {first}", f"prompt {second}"]
     assert len(groups(probe.log)) == 3
 
 

@@ -12,7 +12,10 @@ from tracer.probes.log import ProbeLog, Row
 
 _ACCIDENT = {"seed", "cell", "complete", "bytes", "versions", "signals", "metrics"}
 """Facts that make no other setting of a run."""
-_RESULTS = ("forwards_per_step", "sigmas", "transformer_of_step")
+_RESULTS = {
+    "forwards_per_step": "forwards per step {}", "sigmas": "sigmas {}", "transformer_of_step": "transformer of step {}",
+    "prompt_embeds_sha256": "prompt {}",
+}  # fmt: skip
 """Facts that follow from others, as a rule: said only where nothing else tells the runs apart."""
 _DIGITS = 6
 """Of sigmas, where runs are compared: seeds do not move them, other devices may round them differently."""
@@ -37,7 +40,7 @@ _SETTINGS = (
     _Setting("CFG {}", ("cfg", "arguments.true_cfg_scale")),
     _Setting("guidance {}", ("embedded_guidance", "arguments.guidance_scale")),
     _Setting("{}", ("sampler", "scheduler"), ("scheduler_config.",)),
-    _Setting("prompt {}", ("prompt", "prompt_sha256", "prompt_embeds_sha256")),
+    _Setting("prompt {}", ("prompt", "prompt_sha256")),
     _Setting("{}", ("pipeline",), ("transformer.", "latents")),
 )
 """Of names, the first that a run has is the value."""
@@ -157,7 +160,7 @@ def _apart(facts: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         say(f"{key.rpartition('.')[2].replace('_', ' ')} {{}}", (key,))
     if len({_text(said) for said in out}) < len(out):
         for key in (key for key in _RESULTS if key in rest):
-            say(f"{key.replace('_', ' ')} {{}}", (key,))
+            say(_RESULTS[key], (key,))
     return out
 
 
