@@ -41,14 +41,25 @@ CASES = [
 ]
 
 
-def pytest_collection_modifyitems(items):
-    """Tests of one checkpoint go to one worker, so that each is traced once: `--dist loadgroup`."""
-    known = {c.values[0].name for c in CASES}
-    for item in items:
-        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        names = [v if isinstance(v, str) else getattr(v, "name", None) for v in values]
-        for name in [n for n in names if n in known][-1:]:  # a family may have the name of its first checkpoint
-            item.add_marker(pytest.mark.xdist_group(name))
+NAMES = sorted((c.values[0].name for c in CASES), key=len, reverse=True)
+
+
+def group_of(nodeid):
+    """What a worker does as a whole: the tests of one checkpoint, so that each is traced once; else the test alone."""
+    said = nodeid.partition("[")[2]
+    return next((n for n in NAMES if said.startswith((f"{n}]", f"{n}-"))), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """For `--dist loadgroup`. xdist 3.8 writes its groups into ids that pytest 9.2 no longer reads."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByCheckpoint(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return group_of(nodeid)
+
+    return ByCheckpoint(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 def pytest_addoption(parser):
