@@ -84,6 +84,14 @@ def seen(case, traces):
     return traces[case.name]
 
 
+@pytest.fixture(scope="session")
+def pipeline():
+    """The trace of a whole pipeline."""
+    from tracer.whole import trace_pipeline
+
+    return trace_pipeline("cogvideox-5b", formulas=False)
+
+
 @pytest.fixture
 def golden(request):
     """Compares a text with a file of tests/goldens, or writes it with --bless."""
@@ -91,7 +99,7 @@ def golden(request):
     def check(name, text):
         path = GOLDENS / name
         if request.config.getoption("bless"):
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         assert path.exists(), f"no golden {name}; run pytest --bless and read what it wrote"
         kept = path.read_text(encoding="utf-8")

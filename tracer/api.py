@@ -42,13 +42,14 @@ def trace(
     dtype: str | None = None,
     config: str | Mapping[str, Any] | None = None,
     formulas: bool = True,
+    lines: bool = False,
 ) -> Trace:
     """Trace one forward of a published transformer at real size, without weights.
 
     model: family, checkpoint or hub id. frames, height, width: of the video, in pixels; batch: samples in one
     forward; text_tokens: L; all default to the checkpoint's published request. dtype: 'bfloat16', 'float16' or
     'float32'. config: a diffusers folder or config.json to use instead, or changed fields. formulas: derive a
-    formula for every size (a few more forwards of one block of each kind).
+    formula for every size (a few more forwards of one block of each kind). lines: count which lines of the source ran.
 
     Returns the folded trace with costs, stages and remarks. Raises UnknownName, BadRequest, BadConfig, or
     ForwardFailed with the partial trace where the model itself raises.
@@ -72,8 +73,11 @@ def trace(
     values = letters_of(family, fields, request)
     header = _header(family, checkpoint, fields, request, dtype, values)
     header = dataclasses.replace(header, warnings=(*warnings, *findings.warnings))
-    seen = run(family, fields, values, dtype, header)
-    header = dataclasses.replace(header, params=seen.header.params, buffers=seen.header.buffers)
+    seen = run(family, fields, values, dtype, header, lines=lines)
+    header = dataclasses.replace(
+        header, params=seen.header.params, buffers=seen.header.buffers, sources=seen.header.sources,
+        warnings=(*header.warnings, *seen.header.warnings),
+    )  # fmt: skip
     seen = dataclasses.replace(seen, header=header)
     if formulas:
         try:
@@ -102,11 +106,11 @@ def letters_of(family: Family, config: Mapping[str, Any], request: Request) -> d
 
 def run(
     family: Family, config: Mapping[str, Any], values: Mapping[str, int], dtype: str, header: Header | None = None,
-    device: str = "meta",
+    device: str = "meta", lines: bool = False,
 ) -> Trace:  # fmt: skip
     """One recorded forward at these values. Raises ForwardFailed with the partial trace."""
     model = build_model(family.model, config, dtype=dtype, device=device)
-    recording = record(model)
+    recording = record(model, lines=lines)
     try:
         with ready(family.inputs(config), values, device=device, dtype=dtype) as inputs, recording:
             model(**inputs, return_dict=False)

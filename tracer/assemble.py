@@ -14,6 +14,7 @@ from torch import nn
 
 from tracer.calls import TENSOR, Attr, Call, Header, Slice, Source, Trace
 from tracer.cost import with_costs
+from tracer.lines import Lines
 from tracer.nodes import Node, Op, Place, Spec, Symbolic, Varied, bare
 from tracer.shapes import Dim, TensorSpec
 from tracer.sources import class_line, function_line, line_at, names_at, relative
@@ -42,8 +43,9 @@ def bind(parameters: Parameters, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 def trace_of(
-    name: str, models: Iterable[nn.Module], root: Node, codes: Mapping[int, CodeType], error: str | None
-) -> Trace:
+    name: str, models: Iterable[nn.Module], root: Node, codes: Mapping[int, CodeType], error: str | None,
+    lines: Lines | None = None,
+) -> Trace:  # fmt: skip
     """The frozen trace of one recorded call, made of these models. `codes` are the code objects behind the sites."""
     modules = list({id(m): m for model in models for m in model.modules()}.values())
     parameters = {id(p): p for m in modules for p in m._parameters.values() if p is not None}
@@ -55,6 +57,8 @@ def trace_of(
         params=sum(p.numel() for p in parameters.values()),
         buffers=sum(b.numel() for b in buffers.values()),
         error=error,
+        warnings=tuple(lines.remarks) if lines is not None else (),
+        sources=lines.sources() if lines is not None else {},
     )
     return with_costs(Trace(header, _Builder(codes).module(root)))
 
@@ -118,6 +122,7 @@ class _Builder:
             ),
             repeat=node.repeat,
             opaque=node.opaque,
+            lines=dict(sorted(node.lines.items())) if node.lines is not None else None,
         )  # fmt: skip
 
 

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tracer.errors import BadConfig, UnknownName
 from tracer.formula import Formula
 from tracer.shapes import ZERO, Dim, TensorSpec
+
+if TYPE_CHECKING:
+    from tracer.diff import Diff
 
 SCHEMA_VERSION = 1
 Kind = Literal["module", "function", "step", "op"]
@@ -91,7 +94,8 @@ class Call:
     inputs and outputs are keyed by parameter or variable name where the source has one, else by position;
     a tuple of tensors in one argument becomes `name.0`, `name.1`. `repeat` says how many equal calls in a
     row this one stands for; `path` is then the first one's. `weights` are the parameters that this call is
-    the first to use; `fresh` says of each output whether it is new memory or a view.
+    the first to use; `fresh` says of each output whether it is new memory or a view. `lines` says how often each
+    line of the function ran, None where lines were not counted; of several calls, the most that one of them did.
     """
 
     kind: Kind
@@ -161,6 +165,20 @@ class Call:
             raise LookupError(f"{len(found)} calls match path '{path}', name '{name}', where one was expected")
         return found[0]
 
+    # showing: as a trace of its own, whose letters have no legend
+
+    def __str__(self) -> str:
+        return str(self._alone())
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        yield self._alone()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return self._alone()._repr_mimebundle_(include, exclude)
+
+    def _alone(self) -> Trace:
+        return Trace(Header(f"{self.path} {self.name}".strip()), self)
+
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
@@ -185,7 +203,8 @@ class Header:
     """What was run: everything about a trace that is not the tree.
 
     assumptions: values that were taken for granted, because the model reads them. compression: frames, and rows or
-    columns of pixels, to one latent.
+    columns of pixels, to one latent. sources: where lines were counted, a digest of each file; empty where the file is
+    not what ran.
     """
 
     model: str
@@ -204,6 +223,7 @@ class Header:
     error: str | None = None
     assumptions: tuple[str, ...] = ()
     compression: tuple[int, int] | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -273,6 +293,15 @@ class Trace:
 
         return dataclasses.replace(self, root=visit(self.root))
 
+    def diff(self, other: Trace) -> Diff:
+        """What differs from this trace to another: of another checkpoint, request, pipeline or version.
+
+        Printing it gives the view; `.equal` says whether nothing differs, `.to_json()` gives data.
+        """
+        from tracer.diff import diff
+
+        return diff(self, other)
+
     # as data
 
     def to_json(self) -> dict[str, Any]:
@@ -302,10 +331,16 @@ class Trace:
 
         return render_text(self)
 
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from tracer.views.tree import renderable
+
+        yield renderable(self, width=options.max_width)
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         from tracer.views.notebook import render_html
 
-        return {"text/plain": str(self), "text/html": render_html(self)}
+        views: dict[str, Callable[[], str]] = {"text/plain": self.__str__, "text/html": lambda: render_html(self)}
+        return {k: make() for k, make in views.items() if k in (include or views) and k not in (exclude or ())}
 
 
 def require_stage(trace: Trace, slug: str) -> None:

@@ -183,7 +183,7 @@ class Node:
     """A module or function call in the making; sequences are replaced when there is something in them."""
 
     __slots__ = (
-        "attrs", "children", "code", "id", "inputs", "kind", "name", "opaque", "outputs", "parent", "path",
+        "attrs", "children", "code", "id", "inputs", "kind", "lines", "name", "opaque", "outputs", "parent", "path",
         "repeat", "site", "twin", "weights",
     )  # fmt: skip
 
@@ -202,6 +202,7 @@ class Node:
         self.weights: list[tuple[str, Spec, bool]] = _NONE
         self.children: list[Node | Op] = []
         self.opaque: str | None = None
+        self.lines: dict[int, int] | None = None  # grows while the function runs
         self.repeat = 1
         self.id = -1  # until it is closed
         self.twin = -1  # the id it would have if it were the first to use its weights
@@ -219,6 +220,7 @@ class Equals:
     """Numbers for calls, the same for calls that are equal; the ground on which repeats are folded."""
 
     def __init__(self, specs: Specs) -> None:
+        self.lines = False  # whether calls have them
         self._specs = specs
         self._calls: dict[Any, int] = {}
         self._ops: dict[Any, Op] = {}
@@ -293,9 +295,22 @@ class Equals:
         if isinstance(before, Node) and before.id == node.id and _follows(node.path, before):
             before.repeat += 1
             parent.children.pop()
+            if self.lines:
+                join_lines(before, node)
 
     def _number(self, key: Any) -> int:
         return self._calls.setdefault(key, len(self._calls))
+
+
+def join_lines(into: Node, other: Node) -> None:
+    """Where one call comes to stand for two: of each line, there and below, the most that one of them ran it."""
+    if other.lines is not None and other.lines != into.lines:
+        into.lines = into.lines or {}
+        for line, count in other.lines.items():
+            into.lines[line] = max(count, into.lines.get(line, 0))
+    for a, b in zip(into.children, other.children, strict=True):
+        if isinstance(a, Node) and isinstance(b, Node):
+            join_lines(a, b)
 
 
 def _follows(path: str, before: Node) -> bool:

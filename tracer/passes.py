@@ -18,7 +18,7 @@ from itertools import count
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
-from tracer.nodes import Equals, Named, Node, Op, Place, Site, Spec, Specs, Varied, bare
+from tracer.nodes import Equals, Named, Node, Op, Place, Site, Spec, Specs, Varied, bare, join_lines
 from tracer.scopes import MOVES, Scopes, forget, is_function
 from tracer.sources import Loop, loops_at
 
@@ -339,6 +339,7 @@ def fold(calls: list[Node | Op]) -> None:
     else:
         return
     _merge(before, last, before.repeat)
+    join_lines(before, last)
     before.repeat += 1
 
 

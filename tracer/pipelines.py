@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from tracer import assemble
 from tracer.calls import Trace
 from tracer.errors import RecordingError
 from tracer.nodes import Node
@@ -42,11 +41,11 @@ class PipelineRecorder(Recorder):
 
     _advice = "call the pipeline itself"
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, pipe: Any, *, lines: bool = False) -> None:
         self._frame: FrameType | None = None  # of the call, while it is recorded
         self._over = False
         self._contexts: dict[tuple[int, int], str | None] = {}
-        super().__init__(pipe)
+        super().__init__(pipe, lines=lines)
 
     def _check(self, model: Any) -> None:
         parts = parts_of(model)
@@ -67,7 +66,7 @@ class PipelineRecorder(Recorder):
 
     def _trace_of(self, root: Node, error: str | None) -> Trace:
         models = parts_of(self.model).values()
-        return staged(assemble.trace_of(type(self.model).__name__, models, root, self._scopes.codes, error))
+        return staged(self._assembled(models, root, error))
 
     @property
     def traces(self) -> list[Trace]:
@@ -107,6 +106,7 @@ class PipelineRecorder(Recorder):
             return False
         site = self._scopes.call_site(self._frame.f_back)
         root = Node("function", type(self.model).__name__, "", None, site, self._frame.f_code)
+        root.lines = self._scopes.lines.of(self._frame) if self._scopes.lines is not None else None
         self._passes.start(root, self._frame)
         code, local = self._frame.f_code, self._frame.f_locals
         names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
@@ -189,14 +189,15 @@ def _is_long(value: Any) -> bool:
     return isinstance(value, str) and len(value) > _TEXT
 
 
-def record_pipeline(pipe: Any) -> PipelineRecorder:
+def record_pipeline(pipe: Any, *, lines: bool = False) -> PipelineRecorder:
     """Record the first call of a diffusers pipeline inside the with block; then read `rec.trace`.
 
     Any pipeline with a transformer or a unet, with real or meta tensors, with its caches and offloading as they
     are. What it computes does not change. The passes of its loops are steps of their own, equal ones folded:
     denoising steps, and the chunks of frames that a VAE takes at a time. An exception passes through unchanged,
-    with a note that says where it happened; `rec.trace` then holds what was seen until there.
+    with a note that says where it happened; `rec.trace` then holds what was seen until there. `lines` counts the
+    lines that ran; of a call that stands for several, the most that one of them ran each line.
 
     Raises RecordingError where it is given something else, or where a part is being recorded already.
     """
-    return PipelineRecorder(pipe)
+    return PipelineRecorder(pipe, lines=lines)

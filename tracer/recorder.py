@@ -19,6 +19,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ from torch.utils.hooks import RemovableHandle
 from tracer import assemble
 from tracer.calls import Trace
 from tracer.errors import RecordingError
+from tracer.lines import Lines
 from tracer.modes import pull, push, unhook
 from tracer.nodes import Equals, Functions, Named, Node, Spec, Specs, Symbolic, storage, tensors
 from tracer.scopes import Scopes, Survey, call_frame, caller, is_raising, survey
@@ -44,7 +46,7 @@ _lock = threading.Lock()
 class Recorder(TorchFunctionMode):
     """The context manager behind `record`. Entered once; one forward at a time, in one thread."""
 
-    def __init__(self, model: Any, *, calls: int = 1) -> None:
+    def __init__(self, model: Any, *, calls: int = 1, lines: bool = False) -> None:
         super().__init__()
         self._check(model)
         if calls < 1:
@@ -61,6 +63,9 @@ class Recorder(TorchFunctionMode):
         self._specs = Specs()
         self._equals = Equals(self._specs)
         self._scopes = self._new_scopes()
+        self._equals.lines = lines
+        if lines:
+            self._scopes.lines = Lines(self._scopes.is_model, self._scopes.begun)
         self._failure: tuple[BaseException, str] | None = None
         self._counted: set[int] = set()
         self._functions = Functions()
@@ -109,7 +114,10 @@ class Recorder(TorchFunctionMode):
         return survey({"": self.model})
 
     def _trace_of(self, root: Node, error: str | None) -> Trace:
-        return assemble.trace_of(type(self.model).__name__, [self.model], root, self._scopes.codes, error)
+        return self._assembled([self.model], root, error)
+
+    def _assembled(self, models: Iterable[nn.Module], root: Node, error: str | None) -> Trace:
+        return assemble.trace_of(type(self.model).__name__, models, root, self._scopes.codes, error, self._scopes.lines)
 
     # life
 
@@ -128,6 +136,8 @@ class Recorder(TorchFunctionMode):
         try:
             self._attach()
             push(self)
+            if self._scopes.lines is not None:
+                self._scopes.lines.start()
         except BaseException:
             self._detach()
             raise
@@ -175,7 +185,9 @@ class Recorder(TorchFunctionMode):
         module.__dict__["_compiled_call_impl"] = watched
 
     def _finish(self, *, failed: bool = False) -> None:
-        """Hooks and mode off; runs again harmlessly."""
+        """Hooks, mode and counting off; runs again harmlessly."""
+        if self._scopes.lines is not None:
+            self._scopes.lines.stop()
         self._resume()
         self._detach(but=self.model if failed else None)
         self._failure = None
@@ -328,10 +340,12 @@ class Recorder(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        lines = self._scopes.lines
+        call = func if lines is None else partial(lines.without, func)
         if not self._stack or is_compiling() or threading.get_ident() != self._thread:
             return func(*args, **kwargs)
         if func in self._queries:
-            result = func(*args, **kwargs)
+            result = call(*args, **kwargs)
             if isinstance(result, torch.Tensor):  # not always a query, then
                 self._queries.discard(func)
                 self._record(func, args, kwargs, result, *self._read(func, args, kwargs, sys._getframe(1)))
@@ -341,7 +355,7 @@ class Recorder(TorchFunctionMode):
         if parent is None:
             return func(*args, **kwargs)
         try:
-            result = func(*args, **kwargs)
+            result = call(*args, **kwargs)
         except BaseException as error:
             met = _listed(_specs_in(self._specs.joined(key)))
             self._note_failure(error, f" at {self._functions.learn(func).name} on {met}")
@@ -409,16 +423,17 @@ class Recorder(TorchFunctionMode):
         parent.children.append(op)
 
 
-def record(model: nn.Module, *, calls: int = 1) -> Recorder:
+def record(model: nn.Module, *, calls: int = 1, lines: bool = False) -> Recorder:
     """Record the first forward that a model runs inside the with block; then read `rec.trace`.
 
     Works on any module, with real, meta or fake tensors. `calls` records that many forwards (`rec.traces`);
     after the last one every hook is gone again. An exception in the model passes through unchanged, with a
-    note that says where it happened; `rec.trace` then holds what was seen until there.
+    note that says where it happened; `rec.trace` then holds what was seen until there. `lines` counts the lines
+    that ran, with Python's `sys.settrace`; calls have them as `lines`.
 
     Raises RecordingError where the model, or a part of it, is being recorded already.
     """
-    return Recorder(model, calls=calls)
+    return Recorder(model, calls=calls, lines=lines)
 
 
 def _specs_in(key: Iterable[Any]) -> Iterable[Spec]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tracer.lines import Lines
 from tracer.nodes import Equals, Named, Node, Op, Site, Specs
 from tracer.sources import place_of, position_at, returned_at
 
@@ -24,7 +25,7 @@ _APPLY = nn.Module._apply.__code__  # what .to() of a module does
 _HERE = Path(__file__).parent
 _OWN = tuple(
     str(_HERE / f"{name}.py")
-    for name in ("recorder", "pipelines", "scopes", "passes", "nodes", "probes/attach", "probes/watched")
+    for name in ("recorder", "pipelines", "scopes", "passes", "nodes", "lines", "probes/attach", "probes/watched")
 )
 _TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # with the separator: torchvision is no part of torch
 _TORCH_MODULES = (str(Path(_TORCH, "nn", "modules")), str(Path(_TORCH, "ao")))
@@ -68,6 +69,7 @@ class Scopes:
         self._returns: dict[Site, ast.expr | None] = {}
         self.codes: dict[int, CodeType] = {}  # every code object met, so that its id stays its own
         self.site: Site | None = None
+        self.lines: Lines | None = None  # where lines are counted
 
     def push(self, node: Node, module: nn.Module | None, frame: FrameType | None) -> None:
         """A module starts; `frame` is that of the call in torch's own code."""
@@ -131,6 +133,18 @@ class Scopes:
             level.open.append((running, parent))
         return parent
 
+    def begun(self, code: CodeType, counts: dict[int, int]) -> bool:
+        """A function starts; where it is a module's forward, its counts are the module's."""
+        level = self._levels[-1] if self._levels else None
+        if level is None or level.code is not code or level.node.lines is not None:
+            return False
+        level.node.lines = counts
+        return True
+
+    def is_model(self, code: CodeType) -> bool:
+        """Whether a code object is the model's own, or its pipeline's."""
+        return not self._is_inner(code)
+
     def call_site(self, frame: FrameType | None) -> Site | None:
         """The nearest place outside torch's own plumbing."""
         while frame is not None and self._is_inner(frame.f_code):
@@ -187,6 +201,7 @@ class Scopes:
         if name == "__call__" and owner is not None:
             name = type(owner).__name__
         node = Node("function", name, path, parent, self.call_site(frame.f_back), code)
+        node.lines = self.lines.of(frame) if self.lines is not None else None
         with torch._C.DisableTorchFunction():
             node.inputs = [
                 found

@@ -33,6 +33,7 @@ def trace_to_json(trace: Trace) -> dict[str, Any]:
         error=h.error,
         assumptions=list(h.assumptions) or None,
         compression=list(h.compression) if h.compression else None,
+        sources=dict(h.sources) or None,
     )
     return {"schema": SCHEMA_VERSION, "header": header, "root": _call_to_json(trace.root)}
 

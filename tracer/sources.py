@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import linecache
 import re
 import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tracer.calls import Source
+from tracer.statements import owners
 
 Position = tuple[int, int, int, int]
 """Line, end line, column, end column, as the compiler notes them."""
@@ -186,6 +189,56 @@ def _tree(code: CodeType) -> ast.Module | None:
         return None
     ast.increment_lineno(tree, first - 1 - (1 if indented else 0))
     return tree
+
+
+@cache
+def statements(code: CodeType) -> dict[int, int]:
+    """For every line of a function, the first line of its statement; nothing where there is no source."""
+    tree = _tree(code)
+    return owners(tree) if tree is not None else {}
+
+
+def digest(filename: str, codes: Iterable[CodeType]) -> str | None:
+    """A short digest of a file that these code objects come from.
+
+    Empty where the file as it is now would not make them: it was changed after it was imported, or rewritten while it
+    was. None where there is no source.
+    """
+    linecache.checkcache(filename)
+    text = "".join(linecache.getlines(filename))
+    if not text:
+        return None
+    try:
+        whole = compile(text, filename, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return ""
+    made = {(c.co_qualname, c.co_firstlineno): c for c in nested(whole)}
+    same = all(_alike(code, made.get((code.co_qualname, code.co_firstlineno))) for code in codes)
+    return fingerprint(text) if same else ""
+
+
+def fingerprint(text: str) -> str:
+    """Sixteen hexadecimal digits that tell one text from another."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def nested(code: CodeType) -> Iterator[CodeType]:
+    """A code object and all those in it."""
+    yield code
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from nested(part)
+
+
+def _alike(code: CodeType, made: CodeType | None) -> bool:
+    if made is None or (code.co_code, code.co_names) != (made.co_code, made.co_names):
+        return False
+    return _constants(code) == _constants(made) and list(code.co_lines()) == list(made.co_lines())
+
+
+def _constants(code: CodeType) -> list[tuple[type, Any]]:
+    plain = [c for c in code.co_consts if not isinstance(c, CodeType)]
+    return [(type(c), repr(c) if isinstance(c, float | complex) else c) for c in plain]  # nan is not equal to itself
 
 
 def names_at(code: CodeType, instruction: int) -> tuple[list[str], list[str | None]]:

@@ -45,13 +45,14 @@ def trace_pipeline(
     dtype: str | None = None,
     config: Mapping[str, Any] | None = None,
     formulas: bool = True,
+    lines: bool = False,
 ) -> Trace:
     """Trace a published pipeline's own call at real size, without weights: text encoders, steps, VAE, pixels.
 
     model: family, checkpoint or hub id. frames, height, width: of the video, in pixels; by default the checkpoint's
     published ones. batch: prompts. steps: denoising steps. dtype: of the models that have none of their own. config:
     changed fields of the transformer. formulas: inside the transformer's calls, where the sizes are those of
-    `tracer.trace`.
+    `tracer.trace`. lines: count which lines of the source ran.
 
     Returns one tree from `__call__` to the video, equal steps folded. Raises UnknownName, BadRequest, BadConfig, or
     ForwardFailed with the partial trace where the pipeline itself raises.
@@ -72,7 +73,7 @@ def trace_pipeline(
         raise UnknownName("dtype", dtype, DTYPES)
     with _quiet():
         pipe = build_pipeline(pipeline, build_model(family.model, fields, dtype=dtype), dtype)
-        seen, first, granted = _run(pipe, arguments(pipe, pipeline, request, batch, steps), family, fields)
+        seen, first, granted = _run(pipe, arguments(pipe, pipeline, request, batch, steps), family, fields, lines)
     inner = _inner(first, seen, family, checkpoint, request, dtype, fields, config, formulas)
     return _joined(seen, inner, granted, family, checkpoint, pipeline, request, findings.warnings, dtype)
 
@@ -150,7 +151,7 @@ def arguments(pipe: Any, pipeline: Pipeline, request: Request, batch: int, steps
 
 
 def _run(
-    pipe: Any, given: Mapping[str, Any], family: Family, config: Config
+    pipe: Any, given: Mapping[str, Any], family: Family, config: Config, lines: bool
 ) -> tuple[Trace, dict[str, Any], list[str]]:
     """The recorded call, the arguments that the transformer got first, and what was taken for granted of them."""
     first: dict[str, Any] = {}
@@ -170,7 +171,7 @@ def _run(
                     granted[name] = f"{name}: {item.assume}"
 
     handle = pipe.transformer.register_forward_pre_hook(before, with_kwargs=True)
-    recording = record_pipeline(pipe)
+    recording = record_pipeline(pipe, lines=lines)
     try:
         with torch.no_grad(), _tidy(pipe), known, recording:
             pipe(**given)
@@ -248,7 +249,7 @@ def _joined(
     seen: Trace, inner: Trace | str, granted: list[str], family: Family, checkpoint: Checkpoint, pipeline: Pipeline,
     request: Request, remarks: list[str], dtype: str,
 ) -> Trace:  # fmt: skip
-    notes = list(remarks)
+    notes = [*remarks, *seen.header.warnings]
     header = seen.header
     if isinstance(inner, str):
         notes.append(f"no formulas inside the transformer: {inner}")
@@ -257,8 +258,9 @@ def _joined(
         notes += [w for w in inner.header.warnings if w not in notes]
         notes += [f"no formulas for {path}: the pipeline calls it another way." for path in missed]
         header = dataclasses.replace(
-            inner.header, model=header.model, params=header.params, buffers=header.buffers, error=header.error
-        )
+            inner.header, model=header.model, params=header.params, buffers=header.buffers, error=header.error,
+            sources=header.sources,
+        )  # fmt: skip
     asked = {k: v for k, v in request.as_dict().items() if k in ("frames", "height", "width")}
     assumed = [f"a prompt of {pipeline.prompt} tokens, as many as fit"]
     if pipeline.picture:

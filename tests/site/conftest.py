@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from browsing import FLAGS
 
 ROOT = Path(__file__).parents[2]
 SITE_CODE = ROOT / "walkthroughs" / "_site"
@@ -50,6 +51,17 @@ def chromium() -> str:
     path = shutil.which("chromium")
     need(path, "no chromium on this machine: apt-get install chromium")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator:
+    """One browser for all visits, with a profile of its own."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,50 +4,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
+from browsing import LOOKS, Visit, sideways, violations
 
 pytestmark = pytest.mark.browser
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-LOOKS = pytest.mark.parametrize(
-    ("width", "scheme"),
-    [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")],
-    ids=lambda value: str(value),
-)
-
-
-class Visit:
-    """One page, opened, and what was seen while it loaded."""
-
-    def __init__(self, context, url):
-        self.page = context.new_page()
-        self.requests = []
-        self.errors = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on(
-            "console",
-            lambda message: self.errors.append(message.text) if message.type == "error" else None,
-        )
-        self.page.goto(url, wait_until="networkidle")
-
-
-@pytest.fixture(scope="session")
-def browser(chromium) -> Iterator:
-    """One browser for all visits, with a profile of its own."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -85,24 +44,3 @@ def other_hosts(visit, site):
     """The addresses a page asked for that are not its own server's."""
     home = urlsplit(site.url).netloc
     return [url for url in visit.requests if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != home]
-
-
-def sideways(visit):
-    """How far the page as a whole can be pushed sideways, as a sentence; nothing when it cannot."""
-    over = visit.page.evaluate(
-        "() => Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)"
-        " - document.documentElement.clientWidth"
-    )
-    return [f"scrolls sideways by {over} px"] if over > 0 else []
-
-
-def violations(visit, axe):
-    """Serious and critical findings of axe-core, each with the first element it names."""
-    visit.page.add_script_tag(path=axe)
-    found = visit.page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")["violations"]
-    return [
-        f"axe {one['id']} ({one['impact']}, {len(one['nodes'])}×): {one['help']}\n"
-        f"  {one['nodes'][0]['html'][:160]}\n  {one['nodes'][0]['failureSummary']}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]

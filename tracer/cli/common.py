@@ -48,25 +48,31 @@ def whole(text: str) -> int:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number, such as 49") from None
 
 
+def either(names: Sequence[str]) -> str:
+    """`tree or json`; `tree, json or html`."""
+    return " or ".join([*([", ".join(names[:-1])] if names[:-1] else []), names[-1]])
+
+
 def kind_of(*kinds: str) -> Callable[[str], str]:
     """One of some formats, as argparse's `type`."""
 
     def kind(text: str) -> str:
         if text not in kinds:
-            raise argparse.ArgumentTypeError(f"'{text}' is no format; it is {' or '.join(kinds)}")
+            raise argparse.ArgumentTypeError(f"'{text}' is no format; it is {either(kinds)}")
         return text
 
     return kind
 
 
 def run(
-    parser: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Namespace], None],
+    parser: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Namespace], int | None],
     told: Callable[[TracerError], None] = lambda error: None,
 ) -> int:  # fmt: skip
-    """Do the work that the command line asks for, and return the exit code.
+    """Do the work that the command line asks for, and return the exit code: the work's own, 0 where it has none.
 
     Errors are one sentence on stderr; `told` may add to it.
     """
+    code: int | None = 0
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without · or × still gets its answer
@@ -74,7 +80,7 @@ def run(
         args, unknown = parser.parse_known_args(argv)
         if unknown:
             parser.refuse(unknown[0])
-        work(args)
+        code = work(args)
         sys.stdout.flush()
     except TracerError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
@@ -88,7 +94,7 @@ def run(
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
+    return code or 0
 
 
 def check_largest(asked: Mapping[str, int | None]) -> None:
@@ -108,7 +114,7 @@ def format_of(output: str | None, given: str | None, suffixes: Mapping[str, str]
         return given or next(iter(suffixes.values()))
     suffix = Path(output).suffix.lower()
     if given is None and suffix not in suffixes:
-        names = " or ".join(suffixes)
+        names = either(list(suffixes))
         raise Unwritable(f"'{output}' does not say which format: a name ends in {names}, or --format tells.")
     if given is not None and suffixes.get(suffix, given) != given:
         raise Unwritable(f"'{output}' and --format {given} are two formats; leave one of them out.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -23,6 +22,9 @@ from tracer.cli.common import (
     status,
     whole,
 )  # fmt: skip
+from tracer.cli.comparing import compare
+from tracer.cli.loading import check_file, is_file, read_trace, reading
+from tracer.cli.writing import SUFFIXES, check_kind, written
 from tracer.errors import BadRequest, ForwardFailed, TracerError, UnknownName
 from tracer.files import check_writable
 
@@ -39,7 +41,16 @@ examples:
   trace-shapes hunyuanvideo --depth 3          the call tree, three levels deep
   trace-shapes cogvideox --notes               why each shape is what it is
   trace-shapes cogvideox --pipeline            from the prompt to the video: encoders, steps, VAE
+  trace-shapes cogvideox --source              the model's own source, with shapes in its margin
   trace-shapes cogvideox --costs               which stage takes how much, and how it grows
+  trace-shapes cogvideox-2b --diff cogvideox-5b
+                                               what differs between two checkpoints
+  trace-shapes cogvideox --frames 33 --diff "cogvideox --frames 17"
+                                               or two requests; or two traces: a.json --diff b.json
+  trace-shapes hunyuanvideo --diagram -o flow.svg
+                                               the stages as a flow, with shapes on the arrows
+  trace-shapes cogvideox -o shapes.md          tables to paste; .csv has every call, .svg the tree
+  trace-shapes cogvideox -o page.html          a page to explore: fields recompute every number
   trace-shapes cogvideox --format json | jq .  the whole trace as data
   trace-shapes --from ./my-finetune            a local diffusers folder or config.json
 """
@@ -56,7 +67,12 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    p.add_argument("model", nargs="?", metavar="MODEL", help="family, checkpoint or hub id; --list shows them")
+    p.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="family, checkpoint or hub id (--list shows them), or a trace that -o FILE.json wrote",
+    )
     size = p.add_argument_group("request (default: the checkpoint's published one)")
     size.add_argument("--frames", type=whole, metavar="N", help="video frames")
     size.add_argument("--height", type=whole, metavar="PX", help="rows of pixels")
@@ -76,11 +92,34 @@ def parser() -> Parser:
     what.add_argument("--pixels", action="store_true", help="formulas in frames N, height and width of the video")
     what.add_argument("--pipeline", action="store_true", help="the whole pipeline: text encoders, steps, VAE")
     what.add_argument("--steps", type=whole, metavar="N", help="denoising steps of the pipeline (default: 2)")
+    what.add_argument("--diagram", action="store_true", help="the stages as a flow: mermaid text, or -o FILE.svg")
     what.add_argument("--costs", action="store_true", help="FLOPs, parameters and bytes of each stage, with formulas")
+    what.add_argument(
+        "--source", nargs="?", const="", metavar="NAME",
+        help="the source that ran, shapes in its margin; NAME: of one function, class, module or stage",
+    )  # fmt: skip
     what.add_argument("--torchinfo", action="store_true", help="torchinfo's table of the same model beside it")
+    two = p.add_argument_group("comparing")
+    two.add_argument(
+        "--diff",
+        metavar="OTHER",
+        help="what differs from MODEL to OTHER: a model or trace file, options "
+        'in quotes: --diff "cogvideox --frames 17"',
+    )
+    two.add_argument("--exit-code", action="store_true", help="leave with 1 where they differ")
     out = p.add_argument_group("output")
-    out.add_argument("--format", type=kind_of("tree", "json"), metavar="FORMAT", help="tree (default) or json")
-    out.add_argument("-o", "--output", metavar="FILE", help="write to FILE; .txt or .json decides the format")
+    out.add_argument(
+        "--format",
+        type=kind_of(*SUFFIXES.values()),
+        metavar="FORMAT",
+        help="tree (default), json, html, markdown, csv, svg, mermaid",
+    )
+    out.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write to FILE, whose ending decides: .txt .json .html .md .csv .svg .mmd",
+    )
     out.add_argument("--list", action="store_true", help="the checkpoints, and leave")
     return p
 
@@ -99,30 +138,37 @@ def _print_partial(error: TracerError) -> None:
     print(f"\nSeen until there:\n{render_text(error.trace, width=console().width)}", end="", file=sys.stderr)
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> int | None:
     if args.list:
         from tracer.cli.listing import print_list
 
         print_list()
-        return
-    kind = format_of(args.output, args.format, {".txt": "tree", ".json": "json"})
-    if args.model is None and args.place is None:
-        raise BadRequest("no MODEL is given: type trace-shapes cogvideox; trace-shapes --list shows them all.")
-    if args.model is not None and args.place is not None:
-        raise BadRequest(f"MODEL '{args.model}' and --from '{args.place}' are two models; give one of them.")
+        return None
+    with reading(args.model, args.diff):
+        return _answer(args)
+
+
+def _answer(args: argparse.Namespace) -> int | None:
+    if args.diff is not None:
+        return compare(parser(), args, _check, lambda side: _trace(side)[0])
+    if args.exit_code:
+        raise BadRequest("--exit-code is for --diff; give both.")
+    kind = format_of(args.output, args.format, SUFFIXES)
     _check(args)
+    check_kind(args, kind)
     if args.output:
         check_writable(Path(args.output))
     with status("tracing"):
         trace, table = _trace(args)
-    if kind == "json":
-        text = json.dumps(trace.to_json()) + "\n"  # ASCII: any terminal and any file name can take it
+    if kind != "tree" or args.diagram:
+        text = written(trace, args, kind, _options(args), lambda: _lines(trace, args, table))
     elif args.output:
         text = _text(trace, args, table)
     else:
         _show(trace, args, table)
-        return
+        return None
     hand_out(text, args.output)
+    return None
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -131,7 +177,15 @@ def _check(args: argparse.Namespace) -> None:
     from tracer.configs import DTYPES, check_sizes, read_config
     from tracer.notes import STAGES
 
-    if args.model is not None:
+    if args.model is None and args.place is None:
+        if args.source:
+            raise BadRequest(f"--source {args.source} has no MODEL: type trace-shapes {args.source} --source.")
+        raise BadRequest("no MODEL is given: type trace-shapes cogvideox; trace-shapes --list shows them all.")
+    if args.model is not None and args.place is not None:
+        raise BadRequest(f"MODEL '{args.model}' and --from '{args.place}' are two models; give one of them.")
+    if is_file(args.model):
+        check_file(args)
+    elif args.model is not None:
         families.find(args.model)
     else:
         read_config(args.place)
@@ -151,6 +205,21 @@ def _check(args: argparse.Namespace) -> None:
     others = [option for option, given in views.items() if given is not None]
     if args.costs and others:
         raise BadRequest(f"--costs and {others[0]} are two views; give one of them.")
+    if args.source is not None:
+        _check_source(args, others)
+
+
+def _check_source(args: argparse.Namespace, others: Sequence[str]) -> None:
+    """What the annotated source has no room for."""
+    taken = [*others, *["--costs"] * args.costs, *["--torchinfo"] * args.torchinfo]
+    if "--notes" in taken:
+        raise BadRequest("--source has the notes beside the lines already; leave --notes out.")
+    if "--stage" in taken:
+        raise BadRequest(f"--source and --stage are two views; --source {args.stage} shows the source of that stage.")
+    if taken:
+        raise BadRequest(f"--source and {taken[0]} are two views; give one of them.")
+    if args.pixels and not args.formulas:
+        raise BadRequest("--source shows numbers; --pixels needs --formulas beside it.")
 
 
 def _check_pipeline(args: argparse.Namespace) -> None:
@@ -174,22 +243,27 @@ def _check_pipeline(args: argparse.Namespace) -> None:
 
 
 def _trace(args: argparse.Namespace) -> tuple[Trace, Comparison | None]:
+    if is_file(args.model):
+        result = read_trace(args.model)
+        _require_stage(result, args)
+        return result, None
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from tracer.api import trace
 
+    counting: dict[str, Any] = {"lines": True} if args.source is not None else {}
     if args.pipeline:
         from tracer.whole import trace_pipeline
 
         result = trace_pipeline(
             args.model, frames=args.frames, height=args.height, width=args.width, batch=args.batch or 1,
-            steps=args.steps or 2, dtype=args.dtype,
+            steps=args.steps or 2, dtype=args.dtype, **counting,
         )  # fmt: skip
         _require_stage(result, args)
         return result, None
     result = trace(
         args.model or "", frames=args.frames, height=args.height, width=args.width, batch=args.batch,
-        text_tokens=args.text_tokens, dtype=args.dtype, config=args.place,
+        text_tokens=args.text_tokens, dtype=args.dtype, config=args.place, **counting,
     )  # fmt: skip
     _require_stage(result, args)
     if not args.torchinfo:
@@ -223,6 +297,13 @@ def _view(trace: Trace, args: argparse.Namespace, table: Comparison | None, tota
         from tracer.views import costs
 
         return costs.renderable(trace, total)
+    if args.source is not None:
+        from tracer.installed import Reader
+        from tracer.listed import listings
+        from tracer.views import source
+
+        pages, names = listings(trace, Reader(trace.header.sources), args.source)
+        return source.renderable(trace, pages, names, _options(args), width=total)
     if table is None:
         return renderable(trace, _options(args), width=total)
     room = total - 3 - max(map(len, table.table))
@@ -236,14 +317,20 @@ def _text(trace: Trace, args: argparse.Namespace, table: Comparison | None) -> s
     return plain(_view(trace, args, table, FILE_WIDTH), FILE_WIDTH * 10)
 
 
+def _lines(trace: Trace, args: argparse.Namespace, table: Comparison | None) -> list[Any]:
+    from tracer.views.tree import plain_lines
+
+    return plain_lines(_view(trace, args, table, FILE_WIDTH), FILE_WIDTH * (10 if table else 1))
+
+
 def _show(trace: Trace, args: argparse.Namespace, table: Comparison | None) -> None:
     from rich.text import Text
 
     out = console()
     view = _view(trace, args, table, out.width)
     out.print(view, soft_wrap=table is not None)
-    if out.is_terminal and args.stage is None:
-        name = f"--from {shlex.quote(args.place)}" if args.place else args.model
+    if out.is_terminal and args.stage is None and args.source is None:
+        name = f"--from {shlex.quote(args.place)}" if args.place else shlex.quote(args.model)
         name += " --pipeline" * args.pipeline
         out.print(
             Text(
