@@ -4,7 +4,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from tracer import recorder
-from tracer.handed import Follower
+from tracer.diagrams.handed import Follower
 
 
 class Log(TorchFunctionMode):

@@ -7,8 +7,8 @@ NAMES = [
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a|b", "`rm`", "**bold** _i_",
     "[x](http://evil.example)",
     "=cmd()", "+1", "-2", "@SUM(A1)", "\t=1", "\r\n=2", "line\nbreak", "\u202egnp.exe", "\u2066\u200f", "שלום",
-    "# head", "1. item", "- item", "&lt;", '"quoted"', "]]>", "</style>", "$x$", "~~gone~~", "www.evil.example", "end", "\ud800",
-    "%%{init: {}}%%", "click n0 call x()", "\x1b[31m", "x" * 10_000_000, "\\", "~~~", "![x](//evil.example/p.png)",
+    "# head", "1. item", "- item", "&lt;", '"quoted"', "]]>", "</style>", "$x$", "~~gone~~", "www.evil.example", "end",
+    "\ud800", "%%{init: {}}%%", "click n0 call x()", "\x1b[31m", "x" * 10_000_000, "\\", "~~~", "![x](//evil.example/p.png)",
 ]  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from tiny_models import tiny
 import tracer
 from tracer import api
 from tracer.calls import Call, Header, Trace
-from tracer.diagram import flow
-from tracer.layered import Spot, place, tie
+from tracer.diagrams.diagram import flow
+from tracer.diagrams.layered import Spot, place, tie
 from tracer.views.diagram_mermaid import render_mermaid
 from tracer.views.diagram_svg import render_diagram
 

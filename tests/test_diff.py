@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tracer.align import align
 from tracer.calls import Call, Cost, Header, Source, Symbol, Trace
-from tracer.diff import Change, Fact, diff
-from tracer.diff_facts import facts, verdict
-from tracer.diff_outline import groups, sizes
+from tracer.diffs.align import align
+from tracer.diffs.diff import Change, Fact, diff
+from tracer.diffs.facts import facts, verdict
+from tracer.diffs.outline import groups, sizes
 from tracer.formula import Formula
 from tracer.shapes import Dim, TensorSpec
 from tracer.views.diff import render_markdown, render_text
@@ -393,7 +393,7 @@ def test_alignment_is_the_best_one(old, new):
 
 
 def test_long_sequences_are_aligned_by_equal_keys(monkeypatch):
-    monkeypatch.setattr("tracer.align.LARGEST", 10)
+    monkeypatch.setattr("tracer.diffs.align.LARGEST", 10)
     old, new = [*range(50)], [*range(10), 99, *range(12, 50)]
     pairs = align(old, new, lambda x, y: int(x == y), lambda x: x)
     assert [p for p in pairs if p[0] != p[1]] == [(10, None), (11, None), (None, 99)]

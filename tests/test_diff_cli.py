@@ -11,7 +11,7 @@ from commands import answer, refusal
 from tracer.calls import Trace
 from tracer.cli import loading
 from tracer.cli.trace_shapes import main
-from tracer.diff import diff
+from tracer.diffs.diff import diff
 from tracer.outline import Options
 from tracer.views.diff import render_markdown, render_text
 from tracer.views.tree import render_text as render_tree

@@ -162,4 +162,6 @@ def test_goldens_know_no_machine(case):
 
 def test_there_is_a_golden_for_each_checkpoint_and_no_other():
     names = [checkpoint.name for family in all_families() for checkpoint in family.checkpoints]
-    assert sorted(p.name for p in GOLDENS.iterdir() if p.is_file()) == sorted(f"{n}.{s}" for n in names for s in ("json", "txt"))
+    assert sorted(p.name for p in GOLDENS.iterdir() if p.is_file()) == sorted(
+        f"{n}.{s}" for n in names for s in ("json", "txt")
+    )

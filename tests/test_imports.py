@@ -20,18 +20,20 @@ HEAVY = ("torch", "diffusers", "transformers", "rich", "torchinfo", "sympy", "nu
 PLAIN = (
     "errors", "shapes", "calls", "notes", "formula", "notation", "outline", "words", "serial", "configs", "stages",
     "overview", "frames", "frame_steps", "gamecraft_frames", "components", "graft", "shorten", "generic", "blocks",
-    "spots",
+    "spots", "settings", "tables", "drawing", "diffs", "diagrams",
 )  # fmt: skip
 SCHEDULES = ("schedules", "shifts", "distributions", "article", "snr_shift", "named", "spread", "handover")
 LOGS = ("log", "signals", "groups", "reference", "spread_log")
 SWEEPS = ("samplers", "memory", "summary")
 RECORDING = (
     "recorder", "nodes", "scopes", "sources", "assemble", "symbolic", "derive", "probing", "known", "pipelines",
-    "passes", "modes",
+    "passes", "modes", "lines",
 )  # fmt: skip
 OPENING = ("tracer.probes.models", "tracer.probes.pocket")
 """Where the probes open pipelines that a user runs."""
-LATE = {"tracer.calls": ("tracer.views",), "tracer.rope.showing": ("tracer.views",)}
+LATE = {
+    "tracer.calls": ("tracer.views",), "tracer.rope.showing": ("tracer.views",), "tracer.diffs.diff": ("tracer.views",),
+}  # fmt: skip
 """What shows itself: its view is loaded inside the method."""
 
 
@@ -43,6 +45,8 @@ def never(module):
     if room in RECORDING:
         families = () if room in ("derive", "probing") else ("tracer.families",)
         return ("diffusers", "rich", "tracer.views", "tracer.cli", "tracer.api", "tracer.build", *families)
+    if room == "listings":
+        return ("torch", "diffusers", "rich", "tracer.views", "tracer.cli", "tracer.build", "tracer.api")
     if room == "views":
         others = [m for m in MODULES if m.startswith("tracer.views.") and m != module]
         return ("torch", "diffusers", "tracer.recorder", "tracer.build", "tracer.api", "tracer.cli", *others)

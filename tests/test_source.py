@@ -25,8 +25,8 @@ import tracer
 from tracer.calls import Call, Header, Remark, Source, Trace
 from tracer.cli.trace_shapes import main
 from tracer.errors import BadRequest, UnknownName
-from tracer.installed import NoSource, Reader
-from tracer.listed import listings
+from tracer.listings.installed import NoSource, Reader
+from tracer.listings.listed import listings
 from tracer.outline import Options
 from tracer.recorder import record
 from tracer.views import source, source_html

@@ -16,7 +16,7 @@ from tracer.formula import Formula
 from tracer.shapes import ZERO, Dim, TensorSpec
 
 if TYPE_CHECKING:
-    from tracer.diff import Diff
+    from tracer.diffs.diff import Diff
 
 SCHEMA_VERSION = 1
 Kind = Literal["module", "function", "step", "op"]
@@ -298,7 +298,7 @@ class Trace:
 
         Printing it gives the view; `.equal` says whether nothing differs, `.to_json()` gives data.
         """
-        from tracer.diff import diff
+        from tracer.diffs.diff import diff
 
         return diff(self, other)
 

@@ -14,7 +14,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from tracer.calls import Source
-from tracer.statements import owners
+from tracer.listings.statements import owners
 
 Position = tuple[int, int, int, int]
 """Line, end line, column, end column, as the compiler notes them."""

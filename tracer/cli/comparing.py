@@ -17,7 +17,7 @@ from tracer.words import clean
 
 if TYPE_CHECKING:
     from tracer.calls import Trace
-    from tracer.diff import Diff
+    from tracer.diffs.diff import Diff
 
 _TOGETHER = ("model", "place", "pipeline", "stage", "diff", "exit_code", "format", "output", *SIZES)
 """Arguments that a comparison has an answer to; all others are views of one trace."""
@@ -73,7 +73,7 @@ def _show(d: Diff, args: argparse.Namespace, other: argparse.Namespace, kind: st
 
 def _sides(d: Diff, args: argparse.Namespace, other: argparse.Namespace) -> tuple[str, str]:
     """What to call the sides: by what tells the traces apart, else by what was typed."""
-    from tracer.diff_facts import UNTOLD, names
+    from tracer.diffs.facts import UNTOLD, names
 
     told = names(d)
     if told != UNTOLD:
@@ -86,7 +86,7 @@ def _sides(d: Diff, args: argparse.Namespace, other: argparse.Namespace) -> tupl
 def _hint(out: Any, d: Diff, args: argparse.Namespace) -> None:
     from rich.text import Text
 
-    from tracer.diff_outline import groups
+    from tracer.diffs.outline import groups
 
     differing = [g.stage for g in groups(d) if g.sign != "=" and g.stage != "other"]
     name = f"--from {shlex.quote(args.place)}" if args.place else shlex.quote(args.model)

@@ -298,8 +298,8 @@ def _view(trace: Trace, args: argparse.Namespace, table: Comparison | None, tota
 
         return costs.renderable(trace, total)
     if args.source is not None:
-        from tracer.installed import Reader
-        from tracer.listed import listings
+        from tracer.listings.installed import Reader
+        from tracer.listings.listed import listings
         from tracer.views import source
 
         pages, names = listings(trace, Reader(trace.header.sources), args.source)

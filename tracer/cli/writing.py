@@ -71,7 +71,7 @@ def written(trace: Trace, args: argparse.Namespace, kind: str, options: Options,
 
 
 def _diagram(trace: Trace, args: argparse.Namespace, kind: str) -> str:
-    from tracer.diagram import flow
+    from tracer.diagrams.diagram import flow
 
     seen = flow(trace, pixels=args.pixels)
     if kind == "svg":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tracer.graph import Edge, Flow, Node
+from tracer.diagrams.graph import Edge, Flow, Node
 from tracer.words import clean, percent
 
 _ODD = re.compile(r"[^\w .,:+\-/()·×²³⁴−⌊⌋*=…|']")

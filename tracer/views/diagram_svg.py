@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from tracer.diagrams.graph import Edge, Flow, Group, Node
+from tracer.diagrams.layered import Spot, place, tie
 from tracer.drawing import page, safe
-from tracer.graph import Edge, Flow, Group, Node
-from tracer.layered import Spot, place, tie
 from tracer.notes import STAGES
 from tracer.words import percent
 

@@ -13,10 +13,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tracer.diff import Diff
-from tracer.diff_facts import Said, calls_of, facts, names, remarks, title, verdict
-from tracer.diff_outline import Group as Calls
-from tracer.diff_outline import Row, Sizes, Tensors, groups, sizes
+from tracer.diffs.diff import Diff
+from tracer.diffs.facts import Said, calls_of, facts, names, remarks, title, verdict
+from tracer.diffs.outline import Group as Calls
+from tracer.diffs.outline import Row, Sizes, Tensors, groups, sizes
 from tracer.notes import STAGES
 from tracer.words import amount, clean
 

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tracer.calls import Trace
-from tracer.listing import Line, Listing
+from tracer.listings.listing import Line, Listing
 from tracer.outline import Options, cautions, title
 from tracer.shapes import TensorSpec
 from tracer.words import Words, clean, counted, sizes_of

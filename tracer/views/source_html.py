@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from tracer.calls import Trace
-from tracer.listing import Line, Listing
+from tracer.listings.listing import Line, Listing
 from tracer.outline import Options
 from tracer.words import Words, clean, counted, sizes_of
 

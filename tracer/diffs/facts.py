@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tracer.calls import Symbol
 from tracer.cost import attention_share
-from tracer.diff import Diff, Fact, Status
+from tracer.diffs.diff import Diff, Fact, Status
 from tracer.words import Words, amount, clean, percent
 
 UNTOLD = ("old", "new")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tracer.calls import Call
-from tracer.diff import Change, Diff, Pair
-from tracer.diff_facts import calls_of
+from tracer.diffs.diff import Change, Diff, Pair
+from tracer.diffs.facts import calls_of
 from tracer.notes import shown
 from tracer.outline import QUIET
 from tracer.shapes import Dim, TensorSpec

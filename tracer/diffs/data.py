@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tracer.calls import Cost, Header, Symbol, Trace
-from tracer.diff import Diff, Pair
+from tracer.diffs.diff import Diff, Pair
 from tracer.shapes import Dim, TensorSpec
 from tracer.words import Words
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tracer.calls import Call, Trace
 from tracer.errors import BadRequest, TracerError, UnknownName
-from tracer.listing import Function, Listing, Read, definition_at, inside_of, listing_of, place_in
+from tracer.listings.listing import Function, Listing, Read, definition_at, inside_of, listing_of, place_in
 
 EMBEDDINGS = frozenset({
     "time-embedding", "offset-embedding", "guidance-embedding", "pooled-text", "rope-tables", "text-projection",

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from tracer.align import align
 from tracer.calls import Attr, Call, Cost, Header, Slice, Symbol, Trace
+from tracer.diffs.align import align
 from tracer.shapes import Dim, TensorSpec
 from tracer.words import Words
 
@@ -138,7 +138,7 @@ class Diff:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: heads, facts, totals, costs of the stages, and a row for each call that is not the same."""
-        from tracer.diff_data import diff_to_json
+        from tracer.diffs.data import diff_to_json
 
         return diff_to_json(self)
 

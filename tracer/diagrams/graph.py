@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tracer.calls import Call
-from tracer.handed import Value
+from tracer.diagrams.handed import Value
 from tracer.words import clean
 
 NodeKind = Literal["input", "stage", "output"]

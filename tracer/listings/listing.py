@@ -13,8 +13,8 @@ from itertools import islice
 from types import CodeType
 
 from tracer.calls import Call, Remark, Source
+from tracer.listings.statements import blocks, owners
 from tracer.shapes import TensorSpec
-from tracer.statements import blocks, owners
 from tracer.words import clean
 
 Read = Callable[[str], str]

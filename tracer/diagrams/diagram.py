@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from tracer.calls import Call, Trace
-from tracer.graph import Edge, Flow, Graph, Group, Node, NodeKind
-from tracer.handed import Follower, Value
+from tracer.diagrams.graph import Edge, Flow, Graph, Group, Node, NodeKind
+from tracer.diagrams.handed import Follower, Value
 from tracer.outline import title
 from tracer.overview import is_pipeline
 from tracer.words import Words, clean, counted, label_of, sizes_of
