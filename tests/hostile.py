@@ -8,7 +8,8 @@ NAMES = [
     "[x](http://evil.example)",
     "=cmd()", "+1", "-2", "@SUM(A1)", "\t=1", "\r\n=2", "line\nbreak", "\u202egnp.exe", "\u2066\u200f", "שלום",
     "# head", "1. item", "- item", "&lt;", '"quoted"', "]]>", "</style>", "$x$", "~~gone~~", "www.evil.example", "end",
-    "\ud800", "%%{init: {}}%%", "click n0 call x()", "\x1b[31m", "x" * 10_000_000, "\\", "~~~", "![x](//evil.example/p.png)",
+    "\ud800", "%%{init: {}}%%", "click n0 call x()", "\x1b[31m", "x" * 10_000_000, "\\", "~~~",
+    "![x](//evil.example/p.png)",
 ]  # fmt: skip
 
 

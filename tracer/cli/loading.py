@@ -164,4 +164,4 @@ def check_pair(old: Trace, new: Trace) -> None:
     """Refuse to compare a pipeline with a model alone."""
     kinds = [t.root.kind == "function" for t in (old, new)]
     if kinds[0] != kinds[1]:
-        raise BadRequest("one trace is of a whole pipeline, the other of a model alone: give --pipeline for both.")
+        raise BadRequest("One trace is of a whole pipeline, the other of a model alone: give --pipeline for both.")
