@@ -156,7 +156,7 @@ def test_a_pipeline_and_a_model_alone(saved, capsys, tmp_path):
     whole = replace(old, root=replace(old.root, kind="function"))
     (tmp_path / "whole.json").write_text(json.dumps(whole.to_json()))
     words = refused(capsys, "old.json", "--diff", "whole.json")
-    assert words == "one trace is of a whole pipeline, the other of a model alone: give --pipeline for both."
+    assert words == "One trace is of a whole pipeline, the other of a model alone: give --pipeline for both."
 
 
 # a file for MODEL
