@@ -90,13 +90,10 @@ def compared(trace, log):
     told.walk(trace.unfold().root)
     out, at, place, stages = [], 0, {}, {None: None}
     for number, (call, stage, makers) in enumerate(told.calls):
-        fits = (
-            i for i in range(at, len(log.calls)) if (log.calls[i][0], len(log.calls[i][1])) == (call.name, len(makers))
-        )
-        at = next(fits, None)
+        at = next((i for i in range(at, len(log.calls)) if log.calls[i][0] == call.name), None)
         assert at is not None, f"the log lacks {call.name} of {call.path}"
         place[number], stages[at] = at, stage
-        for said, true in zip(makers, log.calls[at][1], strict=True):
+        for said, true in zip(makers, log.calls[at][1], strict=False):  # indices that are tensors are no inputs
             said = None if said is None else place[said]
             out.append((call, (stages[said], said), [(stages.get(t), t) for t in true]))
         at += 1

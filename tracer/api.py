@@ -85,11 +85,16 @@ def trace(
         except (BadConfig, BadRequest, ForwardFailed) as error:  # the numbers are right all the same
             header = dataclasses.replace(header, warnings=(*header.warnings, f"no formulas: a probe failed. {error}"))
             seen = dataclasses.replace(seen, header=header)
+    return annotated(seen, family, fields)
+
+
+def annotated(trace: Trace, family: Family, config: Mapping[str, Any]) -> Trace:
+    """The trace with its family's notes, or with those that recognise what code does."""
     if family.notes is None:
         from tracer.generic import annotate_by_code
 
-        return annotate_by_code(seen)
-    return annotate(seen, family.notes(fields))
+        return annotate_by_code(trace)
+    return annotate(trace, family.notes(config))
 
 
 def make_request(default: Request, asked: Mapping[str, int | None]) -> Request:
