@@ -17,6 +17,8 @@ conversion script convert_hunyuan_video1_5_to_diffusers.py, and the original con
 
 from __future__ import annotations
 
+from functools import cache
+
 from tracer.families._hunyuan_letters import HEADS, MLP, OUT, TEXT
 from tracer.families._hunyuan_rope import hunyuan_rope
 from tracer.families._hunyuanvideo15_notes import notes
@@ -110,6 +112,7 @@ def buckets(target: int) -> list[tuple[int, int]]:
     ]
 
 
+@cache
 def bucket(height: int, width: int, target: int) -> tuple[int, int]:
     """The size a picture is brought to: the nearest shape that is no longer than the picture."""
     shape = height / width
