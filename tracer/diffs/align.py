@@ -18,14 +18,24 @@ def align(
     """Pairs in order, with None where one side has no fellow: first those of the old side, then those of the new.
 
     The pairs have the highest sum of scores of all alignments that keep the order (Needleman-Wunsch, gaps are free);
-    a score of 0 forbids a pair. Keys have an order, equal ones make sure pairs; they decide between alignments of the
-    same score, so that the result does not depend on which side is called old.
+    a score of 0 forbids a pair. Keys have an order, equal ones make sure pairs. Of alignments with the same score it
+    is always the same one, whichever side is called old: what comes first by its content is taken for the old side.
     """
     a, b = [key(x) for x in old], [key(x) for x in new]
     if a == b and all(score(x, y) > 0 for x, y in zip(old, new, strict=True)):
         return list(zip(old, new, strict=True))
-    small = len(old) * len(new) <= LARGEST
-    matches = _best(old, new, a, b, score) if small else _equal(old, new, a, b, score)
+    if a != b:
+        later = b < a
+    else:
+        one, other = repr(old), repr(new)
+        if one == other:
+            return list(zip(old, new, strict=True))
+        later = other < one
+    match = _best if len(old) * len(new) <= LARGEST else _equal
+    if later:
+        matches = [(i, j) for j, i in match(new, old, b, a, lambda y, x: score(x, y))]
+    else:
+        matches = match(old, new, a, b, score)
     out: list[tuple[T | None, T | None]] = []
     for (i, j), (k, m) in pairwise([(-1, -1), *matches, (len(old), len(new))]):
         out += [(x, None) for x in old[i + 1 : k]]
