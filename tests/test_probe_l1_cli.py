@@ -238,6 +238,14 @@ def test_a_pipeline_without_a_scheduler(refused, tmp_path):
     )
 
 
+def test_without_pyarrow_nothing_is_begun(refused, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert refused(H, *TINY) == (
+        "This needs pyarrow, which is not installed: pip install 'annotated-video-dit[probes]'."
+    )  # fmt: skip
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_folder_of_another_sweep(said, refused, tmp_path):
     said(H, "--steps", "2", *TINY)
     assert "holds another sweep: its steps is [2], this one's [3]" in refused(H, "--steps", "3", *TINY)

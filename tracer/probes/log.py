@@ -196,7 +196,7 @@ class ProbeLog:
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with the columns of Row; what is missing is NaN."""
-        pd = _needed("pandas")
+        pd = needed("pandas")
         kinds = {name: "object" if kind == "string" else kind for name, kind in _TYPES.items()}
         columns = list(zip(*self.rows, strict=True)) or [()] * len(_TYPES)
         frame = {n: pd.Series(list(c), dtype=kinds[n]) for n, c in zip(_TYPES, columns, strict=True)}
@@ -204,7 +204,7 @@ class ProbeLog:
 
     def to_parquet(self, path: str | Path) -> Path:
         """Write the rows, with the provenance in the file's metadata: the whole file, or none. Returns its path."""
-        arrow, parquet = _needed("pyarrow"), _needed("pyarrow.parquet")
+        arrow, parquet = needed("pyarrow"), needed("pyarrow.parquet")
         path = Path(path)
         schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in _TYPES.items()])
         said = {"format": _FORMAT, "runs": {str(number): told for number, told in self.runs.items()}}
@@ -226,7 +226,7 @@ class ProbeLog:
     @classmethod
     def from_parquet(cls, path: str | Path) -> ProbeLog:
         """Read what `to_parquet` wrote. Raises BadRequest for any other file."""
-        arrow, parquet = _needed("pyarrow"), _needed("pyarrow.parquet")
+        arrow, parquet = needed("pyarrow"), needed("pyarrow.parquet")
         try:
             table = parquet.read_table(path)
         except FileNotFoundError as error:
@@ -277,7 +277,8 @@ def _same(a: Row, b: Row) -> bool:
     )
 
 
-def _needed(name: str) -> Any:
+def needed(name: str) -> Any:
+    """A library of the extra `probes`. Raises BadRequest where it is not installed."""
     import importlib
 
     try:

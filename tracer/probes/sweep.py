@@ -17,7 +17,7 @@ from tracer.configs import DTYPES, check_sizes
 from tracer.errors import BadRequest, Unwritable
 from tracer.probes.cells import Cell, Failed, keep, kept
 from tracer.probes.engines import Engine, Local
-from tracer.probes.log import ProbeLog
+from tracer.probes.log import ProbeLog, needed
 from tracer.probes.named import schedule as named
 from tracer.probes.samplers import check_sampler
 from tracer.probes.schedules import Schedule
@@ -163,6 +163,7 @@ def run_sweep(
     """
     engine = engine or Local()
     sweep.check()
+    needed("pyarrow")  # which keeps every cell
     _check_out(out)
     cells = sweep.cells()
     manifest = _manifest(sweep)
