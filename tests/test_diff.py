@@ -375,6 +375,22 @@ def test_a_module_that_moved_is_one_change(traces):
     assert Change("name", "", "Conv2d", "Linear") in pair.changes
 
 
+def test_a_module_never_moves_to_where_a_function_was():
+    def call(kind, path, name, children=()):
+        zero = Cost(Dim(0), Dim(0))
+        return Call(kind, path, name, inputs={}, outputs={}, attrs={}, cost=zero, children=children)
+
+    def told(name, *children):
+        return Trace(Header("M", dtype="bfloat16"), call("module", "", name, children))
+
+    one = told("A", call("module", "a", "A"), call("module", "b", "A"), call("module", "a", "A"))
+    other = told(
+        "A", call("module", "a.b", "A"), call("module", "a", "B"), call("module", "b", "C"), call("function", "b", "A")
+    )  # fmt: skip
+    for old, new in ((one, other), (other, one)):
+        assert all(p.old is None or p.new is None or p.old.kind == p.new.kind for p in diff(old, new).root.walk())
+
+
 words = st.lists(st.sampled_from("abcd"), max_size=7)
 
 

@@ -360,14 +360,16 @@ class _Pairing:
 
 def _moved(pairs: list[tuple[Call | None, Call | None]]) -> list[tuple[Call | None, Call | None]]:
     """Modules that stand earlier on one side than on the other are fellows too; they keep the new side's place."""
-    gone = Counter(a.path for a, b in pairs if a is not None and b is None and a.kind == "module")
-    come = Counter(b.path for a, b in pairs if b is not None and a is None and b.kind == "module")
-    olds = {a.path: a for a, b in pairs if a is not None and b is None and gone[a.path] == come[a.path] == 1}
+    gone = [a for a, b in pairs if a is not None and b is None and a.kind == "module"]
+    come = [b for a, b in pairs if b is not None and a is None and b.kind == "module"]
+    times = [Counter(call.path for call in side) for side in (gone, come)]
+    fellows = {id(b): a for a in gone for b in come if a.path == b.path and all(t[a.path] == 1 for t in times)}
+    found = set(map(id, fellows.values()))
     out: list[tuple[Call | None, Call | None]] = []
     for a, b in pairs:
-        if a is None and b is not None and b.path in olds and b.kind == "module":
-            out.append((olds[b.path], b))
-        elif not (a is not None and b is None and a.path in olds and a.kind == "module"):
+        if a is None and id(b) in fellows:
+            out.append((fellows[id(b)], b))
+        elif b is not None or id(a) not in found:
             out.append((a, b))
     return out
 
