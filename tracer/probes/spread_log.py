@@ -111,9 +111,7 @@ def answers(
 
 def text(found: Sequence[Answer], title: str = "") -> str:
     """Answers as a table for a terminal, the error of each fit in sigma."""
-    rows: list[Sequence[str]] = [
-        ("", "steps", "runs", "largest", "at", "least", "at", "even shift", "rms error", "peak", "fitted")
-    ]
+    rows: list[Sequence[str]] = [_HEADINGS]
     notes: dict[str, None] = {}
     for one in found:
         row = [one.label or "all", str(one.steps), str(len(one.runs))]

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tracer.probes.pocket.clips import COLOURS, DIRECTIONS, FRAMES, SHAPES, SIDES
+from tracer.probes.pocket.clips import COLOURS, DIRECTIONS, FRAMES, PIXELS, SHAPES, SIDES
 from tracer.probes.pocket.forms import FORMS
 
 
 def card(config: dict[str, Any], found: dict[str, Any]) -> str:
     """The card in Markdown. `config` is config.json, `found` evaluation.json."""
-    form, training, checker = FORMS[config["form"]], config["training"], found["checker"]
+    form, training = FORMS[config["form"]], config["training"]
+    checker, asked = found["checker"], found["asked"]
+    frames, height, width = PIXELS
+    video = f"{frames} frames of {height} x {width}"
     pipeline = {"pocket-hunyuanvideo": "HunyuanVideoPipeline", "pocket-cogvideox": "CogVideoXPipeline"}[form.name]
     settings = ", ".join(f"{key} {training[key]:g}" for key in ("steps", "batch", "rate", "warmup", "decay", "drop"))
     accuracy = [
@@ -28,7 +31,7 @@ def card(config: dict[str, Any], found: dict[str, Any]) -> str:
             f"{found['parameters'] / 1e6:.2f} M parameters, trained from nothing on generated clips, for `{pipeline}` "
             "of diffusers. A small model to try instruments on: it draws one moving shape and says nothing about what "
             "large models do.",
-            f"`load({form.name!r})('a red disc moving left')` gives a video of 17 frames, 96 x 96. "
+            f"`load({form.name!r})('a red disc moving left')` gives a video of {video}. "
             f"Colours: {', '.join(COLOURS)}. Shapes: {', '.join(SHAPES)}. Directions: {', '.join(DIRECTIONS)}. "
             f"A prompt may leave any of them out. `{form.guidance}` is classifier-free guidance.",
             "## Data",
@@ -45,13 +48,14 @@ def card(config: dict[str, Any], found: dict[str, Any]) -> str:
             "## What the samples show",
             "The checker finds colour and motion of the largest blob by fixed rules. On "
             f"{checker['clips']} real clips it is right in {checker['colour']:.1%} (colour) and "
-            f"{checker['direction']:.1%} (direction). Samples: fixed prompts and seeds, 30 steps; guidance 4 and 17 "
-            "frames of 96 x 96 where nothing else is said.",
+            f"{checker['direction']:.1%} (direction). Samples: fixed prompts and seeds, {asked['steps']} "
+            f"steps; guidance {asked['cfg']:g} and {video} where nothing else is said.",
             table(("samples of", "number", "colour right", "direction right", "standard deviation"), accuracy),
             "## Change of the prediction",
-            "Relative L1 between consecutive conditional predictions, 50 steps, guidance 4, 8 samples: its minimum, "
+            f"Relative L1 between consecutive conditional predictions, {asked['curve_steps']} steps, guidance "
+            f"{asked['cfg']:g}, {asked['curve_samples']} samples: its minimum, "
             "and the largest value in the first and in the last fifth of the steps, each over the minimum.",
-            table(("schedule", "minimum", "first fifth", "last fifth", "direction right in 16"), arms),
+            table(("schedule", "minimum", "first fifth", "last fifth", f"direction right in {asked['few']}"), arms),
         ]
     ) + "\n"  # fmt: skip
 

@@ -20,7 +20,9 @@ DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}  
 FRAMES = (1, 2, 3, 4, 5)
 SIDES = (8, 10, 12, 14, 16)
 NOMINAL = (5, 12, 12)
-"""Latent frames, height and width of the size that half of the training has: 17 frames of 96 x 96 pixels."""
+"""Latent frames, height and width of the size that half of the training has."""
+PIXELS = (4 * (NOMINAL[0] - 1) + 1, 8 * NOMINAL[1], 8 * NOMINAL[2])
+"""The same in frames and pixels of the decoded video."""
 TRAVEL = (0.45, 0.6)  # of the shorter side in five latent frames
 
 

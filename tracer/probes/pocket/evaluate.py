@@ -1,7 +1,7 @@
 """The fixed evaluation of a pocket model: what the card says, measured through the real pipeline.
 
-Accuracy: 64 prompts, all 48 combinations and the first 16 again, seeds 0 to 63, judged by the checker. The U: relative
-L1 of consecutive conditional predictions, mean|v_i - v_{i-1}| / mean|v_{i-1}|, over the first 8 of those prompts.
+Accuracy: `SAMPLES` prompts, every combination and the first ones again, a seed for each, judged by the checker. The U:
+relative L1 of consecutive conditional predictions, mean|v_i - v_{i-1}| / mean|v_{i-1}|, over the first `SEEDS` of them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from tracer.probes.attach import L1Probe
 from tracer.probes.pocket import words
 from tracer.probes.pocket.card import card
 from tracer.probes.pocket.checker import check
@@ -20,9 +21,16 @@ from tracer.probes.pocket.clips import COLOURS, DIRECTIONS, NOMINAL, SHAPES, gen
 from tracer.probes.pocket.load import Pocket, load
 
 CHOICES = [*itertools.product(COLOURS, SHAPES, DIRECTIONS)]
-SAMPLES = 64
-CFG = 4.0
-STEPS = 30
+SAMPLES, FEW = 64, 16
+"""How many are looked at at the nominal size, and how many at others and under other schedules."""
+CFG, STEPS = 4.0, 30
+SEEDS, CURVE = 8, 50
+"""Samples and steps of the curves of change."""
+
+
+def chosen(k: int) -> tuple[str, str, str]:
+    """What sample `k` is asked for; 19 and 48 share no factor, so 48 samples have every choice, well mixed."""
+    return CHOICES[k * 19 % len(CHOICES)]
 
 
 def sample(pocket: Pocket, choices: list[tuple[str, str, str]], *, seed: int = 0, **call: Any) -> torch.Tensor:
@@ -36,7 +44,7 @@ def sample(pocket: Pocket, choices: list[tuple[str, str, str]], *, seed: int = 0
 
 def accuracy(pocket: Pocket, n: int = SAMPLES, *, batch: int = 16, **call: Any) -> dict[str, float]:
     """Share of `n` samples whose colour and direction are those of the prompt, and the samples' standard deviation."""
-    choices = [CHOICES[k * 19 % len(CHOICES)] for k in range(n)]  # 19 and 48 share no factor: all 48, well mixed
+    choices = [chosen(k) for k in range(n)]
     parts = [sample(pocket, choices[k : k + batch], seed=k, **call) for k in range(0, n, batch)]
     clips = torch.cat(parts).cpu()
     seen = [check(clip) for clip in clips]
@@ -49,28 +57,13 @@ def accuracy(pocket: Pocket, n: int = SAMPLES, *, batch: int = 16, **call: Any) 
     }
 
 
-def changes(pocket: Pocket, n: int = 8, *, steps: int = 50, **call: Any) -> list[float]:
+def changes(pocket: Pocket, n: int = SEEDS, *, steps: int = CURVE, **call: Any) -> list[float]:
     """Relative L1 between consecutive conditional predictions: (steps - 1) means over `n` guided samples."""
-    conditional: list[torch.Tensor] = []
-    calls = itertools.count()
-
-    def keep(_module: Any, _args: Any, output: Any) -> None:
-        v = output[0].float()
-        if len(v) == 2 * n:  # one call holds both branches, the unconditional first
-            conditional.append(v[n:])
-        elif next(calls) % 2 == 0:  # two calls a step, the conditional first
-            conditional.append(v)
-
-    handle = pocket.pipe.transformer.register_forward_hook(keep)
-    try:
-        sample(pocket, [CHOICES[k * 19 % len(CHOICES)] for k in range(n)], steps=steps, **call)
-    finally:
-        handle.remove()
-
-    def mean(x: torch.Tensor) -> torch.Tensor:
-        return x.abs().flatten(1).mean(1)
-
-    return [float((mean(b - a) / mean(a)).mean()) for a, b in itertools.pairwise(conditional)]
+    with L1Probe(pocket.pipe, signals=("prediction",), metrics=("rel_l1",)) as probe:
+        for k in range(n):
+            sample(pocket, [chosen(k)], seed=k, steps=steps, **call)
+    _, values = probe.log.curve("prediction", branch="cond", run=probe.log.runs)
+    return values
 
 
 def arms(curve: list[float]) -> dict[str, Any]:
@@ -113,11 +106,12 @@ def evaluate(pocket: Pocket) -> dict[str, Any]:
             "direction": sum(s.direction == p[2] for s, p in zip(seen, real.prompts, strict=True)) / len(seen),
             "std": round(float(real.video.std()), 4),
         },
+        "asked": {"steps": STEPS, "cfg": CFG, "few": FEW, "curve_steps": CURVE, "curve_samples": SEEDS},
         "held_out_loss": held_out(pocket),
         "accuracy": {f"cfg {cfg:g}": accuracy(pocket, cfg=cfg) for cfg in (CFG, 1.0, 6.0)},
         "sizes": {
             f"{frames} frame{'s' * (frames > 1)} {height} x {width}": accuracy(
-                pocket, 16, frames=frames, height=height, width=width
+                pocket, FEW, frames=frames, height=height, width=width
             )
             for frames, height, width in ((1, 96, 96), (9, 96, 96), (9, 64, 112), (17, 128, 128), (17, 64, 64))
         },
@@ -132,7 +126,7 @@ def under(pocket: Pocket, scheduler: str, changed: dict[str, Any]) -> dict[str, 
     own = pocket.pipe.scheduler
     try:
         pocket.pipe.scheduler = getattr(diffusers, scheduler).from_config(own.config, **changed)
-        return {**accuracy(pocket, 16), **arms(changes(pocket))}
+        return {**accuracy(pocket, FEW), **arms(changes(pocket))}
     finally:
         pocket.pipe.scheduler = own
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from tracer.errors import BadRequest, UnknownName
 from tracer.probes.pocket import words
+from tracer.probes.pocket.clips import PIXELS
 from tracer.probes.pocket.forms import FORMS, Form
 
 NAMES = tuple(FORMS)
@@ -46,9 +47,9 @@ class Pocket:
         self,
         prompt: str | list[str],
         *,
-        frames: int = 17,
-        height: int = 96,
-        width: int = 96,
+        frames: int = PIXELS[0],
+        height: int = PIXELS[1],
+        width: int = PIXELS[2],
         steps: int = 30,
         cfg: float = 4.0,
         negative: str = "",
