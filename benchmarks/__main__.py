@@ -1,9 +1,10 @@
 """What the recorder, the whole answer and a probe cost, against the bare run in the same process.
 
-`python -m benchmarks [--rounds N] [checkpoint ...] [probes]` prints a row for each checkpoint: seconds of the bare meta
-forward, then ratios to it. Bare and measured runs take turns, and each ratio is the median of its rounds, so that a
-busy machine hurts both alike. Memory is the peak of a fresh process that does one or the other. `probes` is what an
-L1Probe costs a running pipeline.
+`python -m benchmarks [--rounds N] [checkpoint ...] [probes] [site]` prints a row for each checkpoint: seconds of the
+bare meta forward, then ratios to it. Bare and measured runs take turns, and each ratio is the median of its rounds, so
+that a busy machine hurts both alike. Memory is the peak of a fresh process that does one or the other. `probes` is
+what an L1Probe costs a running pipeline, `site` how long the build and the lessons take. `python -m benchmarks.peers`
+compares with other tools.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import probes
+from benchmarks import probes, site
 
 CHECKPOINTS = ["cogvideox-5b", "hunyuanvideo"]
-PROBES = "probes"
+PROBES, SITE = "probes", "site"
 
 
 def _bare(name: str) -> Callable[[], Any]:
@@ -97,18 +98,20 @@ def _print_peak(name: str, what: str) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
-    parser.add_argument("checkpoints", nargs="*", default=[*CHECKPOINTS, PROBES])
+    parser.add_argument("checkpoints", nargs="*", default=[*CHECKPOINTS, PROBES, SITE])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peak", choices=("bare", "answer"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
         _print_peak(args.checkpoints[0], args.peak)
         return
-    checkpoints = [name for name in args.checkpoints if name != PROBES]
+    checkpoints = [name for name in args.checkpoints if name not in (PROBES, SITE)]
     if checkpoints:
         _print_table(checkpoints, args.rounds)
     if PROBES in args.checkpoints:
         probes.report(args.rounds)
+    if SITE in args.checkpoints:
+        site.report()
 
 
 def _print_table(checkpoints: list[str], rounds: int) -> None:
