@@ -1,0 +1,1 @@
+"""This package beside torchinfo, torchlens, torchview and torch.export: `python -m benchmarks.peers`."""
