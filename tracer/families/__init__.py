@@ -1,18 +1,38 @@
-"""The families that can be traced: one file each, found by listing the folder."""
+"""The families that can be traced: one file each, found by listing the folder, and folders of yours behind it."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+from pathlib import Path
 
 from tracer.components import Pipeline
-from tracer.errors import BadRequest, UnknownName
+from tracer.errors import BadConfig, BadRequest, UnknownName
 from tracer.families.base import Checkpoint, Family, load
+
+FOLDERS = "TRACER_FAMILIES"
+"""The environment variable that names more folders, as PATH does; the commands find families through it."""
+
+
+def look_in(folder: str | Path) -> None:
+    """Find the family files of one more folder: `NAME.py` with a `FAMILY`, `_NAME_pipeline.py` for its pipeline.
+
+    A file whose name this package has already is not looked at. Raises BadConfig where there is no such folder.
+    """
+    place = Path(folder).expanduser().resolve()
+    if not place.is_dir():
+        raise BadConfig(f"There is no folder '{folder}' to look for families in.")
+    if str(place) not in __path__:
+        __path__.append(str(place))
+    importlib.invalidate_caches()  # the file may have been written a moment ago
 
 
 def names() -> list[str]:
     """Names of all families."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base" and m.name[0] != "_")
+    for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
+        look_in(folder)
+    return sorted({m.name for m in pkgutil.iter_modules(__path__) if m.name != "base" and m.name[0] != "_"})
 
 
 def all_families() -> list[Family]:

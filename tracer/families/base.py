@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tracer.errors import UnknownName
+from tracer.errors import BadConfig, UnknownName
 from tracer.notes import Note
 from tracer.rope.rope3d import NoRope, Rope3D
 
@@ -224,7 +224,9 @@ def nearest(value: int, multiple: int, most: int | None = None) -> str:
 
 
 def load(name: str) -> Family:
-    """The family of a file in this folder."""
-    family = importlib.import_module(f"tracer.families.{name}").FAMILY
-    assert isinstance(family, Family)
+    """The family of a file. Raises BadConfig for a file that holds none of its name."""
+    module = importlib.import_module(f"tracer.families.{name}")
+    family = getattr(module, "FAMILY", None)
+    if not isinstance(family, Family) or family.name != name:
+        raise BadConfig(f"'{module.__file__}' is no family file: it has no FAMILY = Family(name=\"{name}\", ...).")
     return family
