@@ -1,0 +1,67 @@
+"""Traces of published checkpoints, made once and kept in an ignored folder.
+
+A kept trace is used only while everything it came from is as it was: this package's source, and the versions of
+torch, diffusers and transformers. The site, its pages and their checks read the same ones.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tracer.calls import Trace
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / ".cache" / "traces"
+FROM = ("torch", "diffusers", "transformers")
+AFTER = (
+    "cli", "diagrams", "diffs", "plots", "probes", "views", "outline.py", "overview.py", "planning.py", "settings.py",
+    "tables.py",
+)  # fmt: skip
+"""Parts of the package that read traces or have nothing to do with them: a change there leaves a trace as it is."""
+
+
+@cache
+def key() -> str:
+    """A name for the state of everything that a trace depends on."""
+    made = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in FROM).encode())
+    made.update(".".join(map(str, sys.version_info[:2])).encode())
+    home = ROOT / "tracer"
+    for path in sorted(home.rglob("*.py")):
+        if path.relative_to(home).parts[0] not in AFTER:
+            made.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return made.hexdigest()[:16]
+
+
+def stored(name: str, *, lines: bool = False) -> "Trace":
+    """The default trace of a checkpoint, read or made and kept. `lines` keeps which source lines ran with it."""
+    from tracer.calls import Trace
+
+    path = FOLDER / key() / f"{name}{'-lines' * lines}.json"
+    return Trace.from_json(kept(path, lambda: traced(name, lines=lines)))
+
+
+def traced(name: str, *, lines: bool) -> dict[str, Any]:
+    """The default trace of a checkpoint, made now, as data."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import tracer
+
+    return tracer.trace(name, lines=lines).to_json()
+
+
+def kept(path: Path, make: Callable[[], Any]) -> Any:
+    """Plain data that is read where it lies, or made and written there."""
+    from tracer.files import write
+
+    if not path.exists():
+        data = json.dumps(make()).encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, data)
+    return json.loads(path.read_bytes())
