@@ -12,7 +12,15 @@
 # and everything hangs on which tensor that is. This page measures several, on models small enough for a laptop. The
 # questions are those of an article by nishiha,
 # [HunyuanvideoのL1推移](https://qiita.com/nishiha/items/908e3950d941a06a10cc), who put them to the real HunyuanVideo.
-#
+# What it says, and what is so, stands claim by claim in [the ledger](claims.md).
+
+# %%
+import diffusers
+import torch
+
+print("diffusers", diffusers.__version__, "· torch", torch.__version__)
+
+# %% [markdown]
 # ## A model that fits in a lesson
 #
 # The pocket models are HunyuanVideo's and CogVideoX's own classes with a few million parameters, trained on clips of
@@ -30,15 +38,13 @@ hunyuan = pocket.load("pocket-hunyuanvideo")
 prompts = ["a red disc moving left", "a blue square moving up", "a green triangle moving right"]
 videos = {prompt: np.asarray(hunyuan(prompt, steps=20, output_type="np").frames[0]) for prompt in prompts}
 
-shown = {prompt.replace(" moving", "\nmoving"): video[::4] for prompt, video in videos.items()}
-films.strips(shown, "Videos of 17 frames", [f"frame {n}" for n in range(0, 17, 4)])
+shown = {prompt.replace(" moving", "\nmoving"): video[::8] for prompt, video in videos.items()}
+films.strips(shown, "Videos of 17 frames", [f"frame {n}" for n in range(0, 17, 8)])
 
 # %% [markdown]
 # A checker with fixed rules says what it sees: the colour of the largest blob, and where that goes.
 
 # %%
-import torch
-
 from tracer.probes.pocket.checker import check
 
 for prompt, video in videos.items():
@@ -163,6 +169,9 @@ for run in shifts.runs:
     print(f"change per dt, largest / least: {per_dt.max() / per_dt.min():.1f}")
     assert per_dt.max() / per_dt.min() < 3
     assert run == 0 or np.corrcoef(change, dt)[0, 1] > 0.9
+
+    s, t = (1.0, 7.0, 17.0)[run], np.linspace(1, 0, 33)  # the second way: the formula of the shift
+    assert np.allclose(dt, -np.diff(s * t / (1 + (s - 1) * t)), atol=1e-5)
 
 # %% tags=["nbval-ignore-output"]
 from tracer.plots import probes as draw
@@ -359,9 +368,12 @@ with L1Probe(hunyuan.pipe) as probe:
     for frames, side in ((1, 96), (9, 96), (17, 96), (17, 64), (17, 128)):
         hunyuan("a red disc moving left", steps=20, frames=frames, height=side, width=side, output_type="latent")
 sizes = spread_log.answers(probe.log, branch="cond")
-for found in sizes:
+for run, found in zip(probe.log.runs, sizes, strict=True):
     (largest, top), (least, bottom) = found.largest, found.least
     print(f"{found.label:32} largest {largest:.2f} at step {top:2}, least {least:.2f} at step {bottom:2}")
+
+    _, change = probe.log.curve("prediction", branch="cond", run=run)  # the second way: the curve itself
+    assert np.allclose((largest, least), (max(change), min(change)))
 
 # %% [markdown]
 # Size matters, but do not read a law from five runs: another size is also another noise and so another video, and a
@@ -403,6 +415,14 @@ assert decided == sorted(decided)
 # In CogVideoX's pipeline `guidance_scale` is the true one, with both branches in one batch.
 #
 # </details>
+#
+# Where the number goes, in the model's own lines: it becomes a vector, which is added to that of the timestep.
+# (`trace-shapes hunyuanvideo --source HunyuanVideoConditionEmbedding.forward`; the rest of the model is told in
+# [HunyuanVideo, step by step](hunyuanvideo.md).)
+#
+# <div class="model-source" data-checkpoint="hunyuanvideo"
+#   data-function="HunyuanVideoConditionEmbedding.forward"
+#   data-fold="HunyuanVideoConditionEmbedding.forward: time, prompt and guidance"></div>
 
 # %%
 cogvideox = pocket.load("pocket-cogvideox")
@@ -510,16 +530,20 @@ schedules.compare(["linear", "flow:7", "sech:7", "t2:2", "lq:0.1"], 50)
 # %% [markdown]
 # Does every distribution give a schedule? Walk along its cumulative function $F$, but start a little further on:
 # $\sigma = F(F^{-1}(t) + \delta)$. Any density on the whole line will do. The logistic distribution with
-# $\delta = \ln s$ is the flow shift itself. The hyperbolic secant is the one the article was looking for: the same
-# slopes at both ends, and a longer way in the middle. Power-law tails, like those of Cauchy's and Student's, have
-# slope 1 at both ends, and the normal distribution infinity and zero.
+# $\delta = \ln s$ is the flow shift itself. The hyperbolic secant has the same slopes at both ends and lies higher in
+# between. (The article asks for the same ends and a steeper middle. Such schedules exist, but this is none of them: it
+# has climbed more before.) Power-law tails, like those of Cauchy's and Student's, have slope 1 at both ends, and the
+# normal distribution infinity and zero.
 
 # %%
 t = np.linspace(0, 1, 101)
 assert np.allclose(schedule(f"logistic:{np.log(7)}").value(t), schedule("flow:7").value(t))
 flow, sech = schedule("flow:7"), schedule("sech:7")
 assert np.allclose(sech.slopes, flow.slopes)
-print(f"at t = 1/2: flow {flow.value(0.5):.3f}, secant {sech.value(0.5):.3f}")
+for name, one in (("flow", flow), ("secant", sech)):
+    around = one.value(0.5 + 1e-6) - one.value(0.5 - 1e-6)  # the second way: a small difference
+    assert np.isclose(around / 2e-6, one.derivative(0.5), rtol=1e-4)
+    print(f"{name:7} at t = 1/2: {one.value(0.5):.3f}, slope {one.derivative(0.5):.2f}")
 
 # %% [markdown]
 # A sampler can only walk a schedule that takes every value between 1 and 0 once. These do not, and refuse:

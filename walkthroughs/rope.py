@@ -1,10 +1,21 @@
 # %% [markdown]
 # # Rotary positions in three dimensions
 #
-# Attention sees a set. It has no idea which token came from which frame, row or column; something has to tell it.
+# Attention sees a set. How does it know which token came from which frame, row or column? Something has to tell it.
 # Most video transformers tell it by *turning*: before a query meets a key, both are rotated by angles that depend on
 # where their tokens stand. This page takes that rotation apart, for the models as published.
 #
+# It also answers an explanation in Chinese of one such rotation, whose claims stand, checked one by one, in [the
+# ledger](claims.md).
+
+# %%
+import diffusers
+import numpy as np
+import torch
+
+print("diffusers", diffusers.__version__, "· torch", torch.__version__)
+
+# %% [markdown]
 # ## Two numbers and an angle
 #
 # Take two numbers of a query as a point in the plane, and turn the point by position times frequency. Turn the key's
@@ -12,10 +23,8 @@
 #
 # $$\langle R(m\omega)\,q,\; R(n\omega)\,k\rangle = \langle q,\; R((n - m)\omega)\,k\rangle$$
 
+
 # %%
-import numpy as np
-
-
 def turned(x, angle):
     c, s = np.cos(angle), np.sin(angle)
     return np.array([c * x[0] - s * x[1], s * x[0] + c * x[1]])
@@ -50,6 +59,10 @@ for name in ("cogvideox-5b", "hunyuanvideo", "wan2.1-t2v-14b", "allegro", "six-w
     print(f"{name:15} {r.head_dim:3} = {' + '.join(map(str, r.split)):13} theta {r.theta:g}")
     assert sum(r.split) == r.head_dim
 
+d = rope.published("cogvideox-5b").head_dim  # the second way: both rules, written out
+assert rope.published("cogvideox-5b").split == (d // 4, d // 8 * 3, d // 8 * 3)
+assert rope.published("six-way-64").split == (64 - 4 * (64 // 6), 2 * (64 // 6), 2 * (64 // 6))
+
 # %% [markdown]
 # The two rules agree at none of the usual sizes, so tables made by one are useless to weights trained with the other:
 
@@ -75,8 +88,16 @@ for axis, waves, n in zip(rope.AXES, hunyuan.wavelengths(), hunyuan.trained, str
 
 n = hunyuan.split[1]
 assert np.allclose(hunyuan.frequencies()[1], [256 ** (-2 * k / n) for k in range(n // 2)])  # the second way
+assert np.allclose(waves, [2 * np.pi * 256 ** (2 * k / n) for k in range(n // 2)])  # of the last axis, as long as rows
 
 # %% [markdown]
+# The model's own lines, with the shapes of 129 frames at 720×1280 in the margin. In a terminal, `trace-shapes
+# hunyuanvideo --source HunyuanVideoRotaryPosEmbed.forward` prints them.
+#
+# <div class="model-source" data-checkpoint="hunyuanvideo"
+#   data-function="HunyuanVideoRotaryPosEmbed.forward"
+#   data-fold="HunyuanVideoRotaryPosEmbed.forward: the tables of all three axes"></div>
+#
 # HunyuanVideo's theta is 256 where the others have 10,000: its grids have tens of positions, and with 256 more of its
 # pairs get somewhere. Full dots go round at least once within the published grid, half full ones at least half way:
 
@@ -118,6 +139,12 @@ for rows, columns in ((30, 45), (48, 85), (45, 30)):
         _, h, w = r.positions((13, rows, columns))
         print(f"{rows}×{columns} {r.name:16} rows {h[0]:g} to {h[-1]:g}, columns {w[0]:g} to {w[-1]:g}")
 
+        fit = min(30 / rows, 45 / columns) if r is cogvideox else 1  # the second way: how far the grid is scaled
+        for places, n, base in ((h, rows, 30), (w, columns, 45)):
+            start = round((base - round(n * fit)) / 2) if r is cogvideox else 0
+            stop = start + round(n * fit)
+            assert np.allclose(places, start + np.arange(n) * (stop * (n - 1) / n - start) / (n - 1))
+
 # %% [markdown]
 # diffusers' own function, at the odd size of 48×85 tokens, gives the same tables. It works in float32, ours in
 # float64:
@@ -138,14 +165,25 @@ print("cos and sin", tuple(theirs[0].shape), "agree to 1e-5")
 # Neighbours, in nearly all video models: (0, 1), (2, 3), and so on. Many language models pair across the halves of a
 # head instead: (0, d/2), (1, d/2 + 1). Code that knows both has a switch with a name like `interleaved_rope`; it is a
 # matter of how the weights were trained, and of nothing else. Each is fine with itself.
+#
+# Which one a function has can be read off two lines: how it takes a head apart, and how it puts it together again.
+# diffusers' cuts it into twos and makes $(-b, a)$ of each $(a, b)$. The branch that did not run has the other layout.
+# (`trace-shapes cogvideox-5b --source apply_rotary_emb`)
+#
+# <div class="model-source" data-checkpoint="cogvideox-5b" data-function="apply_rotary_emb"
+#   data-fold="apply_rotary_emb: the rotation of queries and keys"></div>
 
 # %%
 halves = rope.changed(cogvideox, "half")
 draw.pairs(cogvideox, halves)
 
 # %% [markdown]
-# A rotation of one kind with tables of the other is not even a rotation: the two numbers of a pair get different
-# angles.
+# <details markdown="1"><summary>And a rotation of one kind with tables of the other? Every shape fits.</summary>
+#
+# It is not even a rotation: the two numbers of a pair get different angles, so lengths change, and products depend on
+# more than the distance.
+#
+# </details>
 
 # %%
 grid = (4, 6, 5)
@@ -154,8 +192,10 @@ tables, half_tables = cogvideox.tables(grid), halves.tables(grid)
 
 for rotation, r in (("neighbours", cogvideox), ("halves", halves)):
     for layout, t in (("neighbours", tables), ("halves", half_tables)):
-        change = np.linalg.norm(r.apply(x, t), axis=-1) / np.linalg.norm(x, axis=-1) - 1
-        print(f"rotation by {rotation:10} tables by {layout:10} lengths change by {np.abs(change).max():.1e}")
+        change = np.abs(np.linalg.norm(r.apply(x, t), axis=-1) / np.linalg.norm(x, axis=-1) - 1).max()
+        said = f"by up to {change:.0%}" if change > 1e-9 else "not at all"
+        print(f"rotation by {rotation:10} tables by {layout:10} lengths change {said}")
+        assert (change < 1e-9) == (rotation == layout)
 
 # %% [markdown]
 # Weights can move from one convention to the other, with nothing lost. The rows of the query and key projections are
@@ -163,7 +203,6 @@ for rotation, r in (("neighbours", cogvideox), ("halves", halves)):
 # biases, and the norms on queries and keys. Here on two heads of a small layer of our own:
 
 # %%
-import torch
 from torch import nn
 
 torch.manual_seed(0)
@@ -181,6 +220,7 @@ def scores(layers, norm, r):
 
 before = scores(layers, norm, cogvideox)
 
+# %%
 order = cogvideox.permutation("half")
 with torch.no_grad():
     for layer in layers.values():
@@ -197,9 +237,14 @@ print("the new order:", *order[:5], "...", *order[-2:])
 #
 # ## Which tokens are turned
 #
-# Only the video's. Text has no place in the grid; turned along, it would stand at made-up frames and rows. In
-# CogVideoX's sequence the text comes first, in HunyuanVideo's last, and Wan's text is reached by cross-attention. The
-# trace of the real model shows the same range being written:
+# <details markdown="1"><summary>The text's tokens too?</summary>
+#
+# No, only the video's. Text has no place in the grid; turned along, it would stand at made-up frames and rows.
+#
+# </details>
+#
+# In CogVideoX's sequence the text comes first, in HunyuanVideo's last, and Wan's text is reached by cross-attention.
+# The trace of the real model shows the same range being written:
 
 # %%
 import tracer
@@ -285,5 +330,36 @@ report = tracer.check_rope(lambda T, H, W: module(torch.empty(1, 16, T, 2 * H, 2
 print(report.departures[0].sentence)
 
 # %% [markdown]
+# ## On real weights
+#
+# Angles are computed and not learned, so the published tables are the real ones, and need no weights. What weights are
+# good for is to show that a port is right. Load them, put your attention in the place of the model's, and hold its
+# queries against these:
+#
+# ```python
+# import torch
+# from diffusers import HunyuanVideoTransformer3DModel
+#
+# model = HunyuanVideoTransformer3DModel.from_pretrained(
+#     "hunyuanvideo-community/HunyuanVideo", subfolder="transformer", torch_dtype=torch.bfloat16
+# )
+# cos, sin = model.rope(torch.empty(1, 16, 33, 90, 160))  # the tables that its weights were trained with
+# ```
+#
 # In a terminal, `show-rope cogvideox` prints all of this for one model, `show-rope hunyuanvideo --frames 257` goes
 # beyond the trained grid, `show-rope --compare cogvideox wan` sets two side by side, and `-o rope.svg` draws them.
+#
+# ## Where to read on
+#
+# - Su et al., [RoFormer](https://arxiv.org/abs/2104.09864): rotary positions, in one dimension, and why products then
+#   depend on distances.
+# - Heo et al., [Rotary Position Embedding for Vision Transformer](https://arxiv.org/abs/2403.13298): the same on
+#   pictures, with axes apart or mixed.
+# - Peng et al., [YaRN](https://arxiv.org/abs/2309.00071): linear and NTK interpolation, and what lies between, for
+#   language models.
+# - Zhao et al., [RIFLEx](https://arxiv.org/abs/2502.15894): which frequency makes a video repeat when it gets longer
+#   than those of the training; with CogVideoX and HunyuanVideo.
+# - Yang et al., [CogVideoX](https://arxiv.org/abs/2408.06072), and Kong et al.,
+#   [HunyuanVideo](https://arxiv.org/abs/2412.03603): the models, whose walks are told in [CogVideoX](cogvideox.md) and
+#   [HunyuanVideo, step by step](hunyuanvideo.md).
+# - [The ledger](claims.md): the claims of the explanation that this page answers.
