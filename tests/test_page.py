@@ -161,7 +161,7 @@ def test_one_small_file_that_asks_nobody(name):
     page = render_page(TRACES[name])
     read = Reader(page)
     assert read.open == []
-    assert len(page.encode()) < (400_000 if name == "framepack" else 300_000)  # whose history is long
+    assert len(page.encode()) < 300_000
     addresses = [v for k, v in read.values if k in ("src", "href", "action", "srcset", "data", "poster")]
     assert all(a.startswith("#") or a == "data:," for a in addresses)
     assert not re.search(r"@import|url\(|https?:|fetch\(|XMLHttp|eval\(|Function\(|innerHTML|insertAdjacent", page)

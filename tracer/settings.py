@@ -179,7 +179,7 @@ class _Asked:
             )
             for a in answers
         ]
-        return _told(Setting(name, value, most, letters=letters), own)
+        return told(Setting(name, value, most, letters=letters), own)
 
     def _strict(self, setting: Setting) -> Setting:
         """The setting without the values that come out otherwise than asked, in a way that another size decides."""
@@ -196,7 +196,7 @@ class _Asked:
             near = " or ".join(str(c) for c in (below, above) if c)
             return Outcome(old.letters, (f"--{setting.name} {n} does not come out as asked; use {near}.",))
 
-        return _told(setting, [refused(n, o) for n, o in enumerate(own, start=1)])
+        return told(setting, [refused(n, o) for n, o in enumerate(own, start=1)])
 
     def _agree(self, found: Sequence[Setting], values: Callable[[Setting], range]) -> bool:
         """Whether the settings together say what the family says, at random settings."""
@@ -220,8 +220,8 @@ class _Asked:
 # answers as lines
 
 
-def _told(setting: Setting, own: Sequence[Outcome]) -> Setting:
-    """The setting with lines for these answers at 1, 2, 3, ...; raises ValueError where they follow no rule."""
+def told(setting: Setting, own: Sequence[Outcome]) -> Setting:
+    """A setting with lines for these answers at 1, 2, 3, ...; raises ValueError where they follow no rule."""
     texts: dict[tuple[str, str], int] = {}
     parsed = [_parsed(o, texts) for o in own]
     best, lines = 0, None

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.browser
 
 MODELS = ["cogvideox-5b", "hunyuanvideo"]
 BY_NAME = pytest.mark.parametrize("name", MODELS)
+ALIKE = {"latte-1": {"batch": 3}, "framepack": {"text_tokens": 100}, "mochi-1-preview": {"frames": 31, "height": 320}}
+"""Models with many rows that are alike, and sizes to ask them for."""
 WIDEST = {"frames": 257, "height": 1536, "width": 1536, "batch": 8, "text_tokens": 600}
 """How far random settings reach."""
 
@@ -66,19 +68,18 @@ def files(tmp_path_factory):
 @pytest.fixture
 def opened(browser, files):
     """Opens a page: opened(name, '#rope'). Afterwards nothing may have been logged or asked for."""
-    visits = []
+    visits, addresses = [], set()
 
     def visit(name, rest="", width=1280, scheme="light", **more):
         context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, **more)
+        addresses.add(files(name))
         visits.append((context, Visit(context, files(name) + rest)))
         return visits[-1][1]
 
     yield visit
     for context, seen in visits:
         assert seen.errors == []
-        assert {url.partition("#")[0] for url in seen.requests if not url.startswith("data:")} <= set(
-            map(files, MODELS)
-        )
+        assert {url.partition("#")[0] for url in seen.requests if not url.startswith("data:")} <= addresses
         context.close()
 
 
@@ -171,6 +172,34 @@ def test_every_number_is_that_of_a_fresh_trace_at_random_sizes(opened, name):
     assert problems == []
     page.click("#ui-reset")
     assert page.evaluate(READ) == before
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_rows_that_are_written_once_are_in_all_their_places(opened, name):
+    def others(fresh):
+        """Disagreements but for the sentences, as fields that cannot be changed say why."""
+        return [d for d in disagreements(page.evaluate(READ), fresh) if not d.startswith("said ")]
+
+    page = opened(name).page
+    assert page.locator("p.r").count() == 0
+    assert others(TRACES[name]) == []
+    ids = page.eval_on_selector_all("[id]", "(all) => all.map((e) => e.id)")
+    assert len(ids) == len(set(ids))
+    fill(page, **ALIKE[name])
+    assert others(tracer.trace(name, formulas=False, **ALIKE[name])) == []
+    paths = page.eval_on_selector_all("#ui-tree .m > details > .x > .g", "(all) => all.map((e) => e.textContent)")
+    wanted = [c.pattern for c in rows_of(TRACES[name]) if c.kind == "module" and c.path]
+    named = [text for text in paths if " parameters" in text or " · " in text]
+    assert len(paths) == len([c for c in rows_of(TRACES[name]) if c.kind == "module"])
+    assert [p for p in wanted if not any(p in text.split(" · ") for text in named)] == []
+
+
+def test_without_javascript_what_is_written_once_is_referred_to(opened):
+    page = opened("latte-1", java_script_enabled=False).page
+    links = page.locator("#ui-tree p.r a")
+    assert links.count() > 50
+    places = links.evaluate_all("(all) => all.map((a) => document.getElementById(a.hash.slice(1)) !== null)")
+    assert all(places)
 
 
 def test_the_comparison_can_fail(opened):

@@ -1,8 +1,9 @@
 """The trace as one HTML file to explore: a tree that folds, and fields that recompute every number.
 
 Complete without its script, which only adds: it evaluates the tables of the trace with whole numbers when a size is
-changed, searches, folds and keeps the state in the address. The file asks nobody for anything, and its policy
-forbids it to. All that comes from a trace is cleaned, cut to a length and escaped.
+changed, searches, folds and keeps the state in the address. A tree of calls that is there already is referred to,
+and put in its place by the script. The file asks nobody for anything, and its policy forbids it to. All that comes
+from a trace is cleaned, cut to a length and escaped.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
 from itertools import groupby
 
+from tracer.alike import FEW, Alike, marked_id, marked_path, unmarked
 from tracer.calls import Call, Trace
 from tracer.formula import Formula
 from tracer.notes import STAGES, shown
@@ -58,10 +60,11 @@ class _Page:
         self.live = bool(self.tables.letters)
         self.total = trace.root.cost.flops
         self.anchors: set[str] = set()
+        self.alike = Alike()
         self.left = LIMIT
 
     def text(self) -> str:
-        tree = "".join(self.row(self.trace.root, 0, Dim(1), ""))
+        tree = unmarked(self.row(self.trace.root, 0, Dim(1), "", "", ""))
         name = self.trace.header.checkpoint or self.trace.header.model or self.trace.root.name
         side, legend, holds = self.side(), self.legend(), self.holds()  # they fill the tables too
         head = (
@@ -78,7 +81,7 @@ class _Page:
             f'<div class="columns"><aside aria-label="Request and totals">{side}</aside><main>{self.tools()}'
             f'<ul class="tree" id="ui-tree">{tree}</ul>{more}{legend}{holds}</main></div>'
             f'<script type="application/json" id="ui-data">{self.data()}</script>'
-            f"<script>{_asset('page.js')}</script></body></html>\n"
+            f"<script>{_script()}</script></body></html>\n"
         )
 
     def data(self) -> str:
@@ -145,8 +148,8 @@ class _Page:
             cells.append((_safe(symbol.meaning), f"<b>{count}</b> <i>S = {of}</i>"))
         if cost.flops.size:
             of_what = "a call" if is_pipeline(self.trace) else "a forward"
-            attention = self.share(_attention(self.trace.root), "attention")
-            cells.append((f"FLOPs of {of_what}", f"<b>{self.amount(cost.flops, 'FLOP')}</b> <i>{attention}</i>"))
+            share = self.share(attention(self.trace.root), "attention")
+            cells.append((f"FLOPs of {of_what}", f"<b>{self.amount(cost.flops, 'FLOP')}</b> <i>{share}</i>"))
         if cost.bytes.size:
             cells.append(("activations written", f'<b id="ui-bytes">{self.amount(cost.bytes, "B")}</b>'))
         if self.trace.header.params:
@@ -191,30 +194,40 @@ class _Page:
 
     # the tree
 
-    def row(self, call: Call, level: int, times: Dim, stage: str) -> Iterator[str]:
-        """One call as a list item, with everything below it."""
+    def row(self, call: Call, level: int, times: Dim, stage: str, home: str, file: str) -> str:
+        """One call as a list item, with everything below it.
+
+        times: how often it is made. stage, home, file: of the call above: its stage, the path of its module, and the
+        file it is made in, which is said again only where a stage begins.
+        """
         self.left -= 1
         if self.left < 0:
             self.left -= sum(1 for _ in call.walk()) - 1
-            return
+            return ""
         own, times = call.stage or "", times * call.times
+        home = clean(call.pattern) if call.kind == "module" else home
         anchor = ""
         if own and own not in self.anchors and _SLUG.fullmatch(own):
             self.anchors.add(own)
-            anchor = f' id="{own}"'
+            anchor = marked_id(own)
         quiet = call.kind == "op" and call.name in QUIET and call.remark is None
         opened = " open" if level == 0 or (level == 1 and call.repeat > 1 and not is_pipeline(self.trace)) else ""
         tag = f"<em>{_safe(own, 60)}</em>" if own and own != stage else ""
         share = self.bar(call.cost.flops * times) if call.cost.flops.size else ""
-        yield f'<li{anchor} class="{call.kind[0]}{" q" * quiet}"><details{opened}><summary>'
-        yield f"<span class=n>{self.label(call)}{tag}</span><span class=t>{self.results(call)}</span>"
-        yield f"{share}</summary>{self.panel(call)}"
+        kind = " class=q" if quiet else "" if call.kind == "op" else f" class={call.kind[0]}"
+        more = self.panel(call, file if not tag else "")
         if call.children and not _sole(call):
-            yield "<ul>"
-            for child in call.children:
-                yield from self.row(child, level + 1, times, own or stage)
-            yield "</ul>"
-        yield "</details>"
+            left, own_file = self.left, _file(call) or file
+            below = [self.row(child, level + 1, times, own or stage, home, own_file) for child in call.children]
+            if left - self.left < FEW or self.left < 0:  # few, or not all of them
+                more += f"<ul>{''.join(below)}</ul>"
+            else:
+                name = f"{call.name}()" if call.kind == "function" else home or call.name
+                more = self.alike.inside(more, "".join(below), _safe(name), _safe(home))
+        return (
+            f"<li{anchor}{kind}><details{opened}><summary><span class=n>{self.label(call)}{tag}</span>"
+            f"<span class=t>{self.results(call)}</span>{share}</summary>{more}</details>"
+        )
 
     def label(self, call: Call) -> str:
         text = label_of(call, self.words)
@@ -241,10 +254,11 @@ class _Page:
         """Formula, place in the table and number of a tensor, with how often it stands there."""
         more = f" ×{times}" if times > 1 else ""
         again = f" data-n={times}" if times > 1 else ""
-        live = f" data-s={place}{again}" if self.live else ""
+        moves = self.live and any(self.tables.formula(d).symbols for d in spec.shape)
+        live = f" data-s={place}{again}" if moves else ""
         return f"{_safe(text, 1000)}{more}", live, f"{_safe(sizes_of(spec), 1000)}{more}"
 
-    def panel(self, call: Call) -> str:
+    def panel(self, call: Call, file: str) -> str:
         """What opens under a row: why, every tensor, what it costs, where it is."""
         why = f"<p class=w>{_safe(call.remark.why, 2000)}" if call.remark is not None else ""
         rows = "".join(
@@ -268,8 +282,12 @@ class _Page:
             kinds = dict.fromkeys(s.dtype for s in call.outputs.values())
             counts[:0] = [f"gives {', '.join(_safe(DTYPE_SHORT.get(k, k), 20) for k in kinds)}"] * bool(kinds)
         places = [("", call), *((f"{op.name} in ", op) for op in call.children if _sole(call))]
-        place = [_safe(f"{by}{str(c.source).rpartition('/')[2]}") for by, c in places if c.source is not None]
-        path = [_safe(call.pattern)] if call.kind == "module" and call.path else []
+        place = [
+            _safe(f"{by}line {c.source.line}" if _file(c) == file else f"{by}{str(c.source).rpartition('/')[2]}")
+            for by, c in places
+            if c.source is not None
+        ]
+        path = [marked_path(_safe(call.pattern))] if call.kind == "module" and call.path else []
         grounds = [_safe(text) for text in self.fields_of(call)]
         said = [_safe(call.opaque)] if call.opaque else []
         foot = " · ".join([*counts, *said, *grounds, *path, *place])
@@ -290,7 +308,7 @@ class _Page:
         for name, spec in list(specs.items())[:TENSORS]:
             text, live, number = self.shape_cells(self.words.shape(spec), self.tables.shape(spec), spec)
             dtype = DTYPE_SHORT.get(spec.dtype, spec.dtype)
-            out.append(f"<tr><th>{kind} <code>{_safe(name, 80)}</code> {_safe(dtype, 20)}<td>{text}<td{live}>{number}")
+            out.append(f"<tr><th>{kind} <b>{_safe(name, 80)}</b> {_safe(dtype, 20)}<td>{text}<td{live}>{number}")
         more = len(specs) - TENSORS
         return "".join(out) + (f"<tr><th>{kind}<td colspan=2>… {more:,} more" if more > 0 else "")
 
@@ -368,13 +386,17 @@ def _sole(call: Call) -> bool:
     return op.kind == "op" and op.repeat == 1 and op.remark is None and op.stage is None and same
 
 
-def _attention(call: Call) -> Dim:
+def _file(call: Call) -> str:
+    return str(call.source).rpartition(":")[0] if call.source is not None else ""
+
+
+def attention(call: Call) -> Dim:
     """FLOPs of attention at and below a call."""
     if call.name == "scaled_dot_product_attention":
         return call.cost.flops
     total = ZERO
     for child in call.children:
-        total = total + _attention(child) * child.times
+        total = total + attention(child) * child.times
     return total
 
 
@@ -390,9 +412,15 @@ def _asset(name: str) -> str:
     return files("tracer.views").joinpath("assets", name).read_text(encoding="utf-8")
 
 
+def _script() -> str:
+    """What is worked out, which other pages use too, and this page; without the indents and the lines of comments."""
+    lines = [line.strip() for line in (_asset("numbers.js") + _asset("page.js")).splitlines()]
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
+
+
 def _policy() -> str:
     """Nothing is fetched, and no script runs but the page's own."""
-    digest = base64.b64encode(hashlib.sha256(_asset("page.js").encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()
     return (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"

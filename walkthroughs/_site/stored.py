@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".cache" / "traces"
 FROM = ("torch", "diffusers", "transformers")
 AFTER = (
-    "cli", "diagrams", "diffs", "plots", "probes", "views", "outline.py", "overview.py", "planning.py", "settings.py",
-    "tables.py",
+    "alike.py", "cli", "diagrams", "diffs", "outline.py", "overview.py", "planning.py", "plots", "probes",
+    "settings.py", "tables.py", "views",
 )  # fmt: skip
 """Parts of the package that read traces or have nothing to do with them: a change there leaves a trace as it is."""
 

@@ -4,75 +4,31 @@
   const $ = (id) => document.getElementById(id);
   const all = (what, where = document) => [...where.querySelectorAll(what)];
   const data = JSON.parse($("ui-data").textContent);
-  const place = new Map(data.letters.map((letter, i) => [letter, i]));
+  const counts = numbers.counts(data);
 
-  // Numbers: whole ones without limit, as the tables may hold products beyond 2^53.
-
-  const number = (n) => BigInt(n);
-  const terms = data.counts.map((count) => count.map((term) => term.map(number)));
-
-  function evaluate(count, letters) {
-    let above = 0n, below = 1n;
-    for (const [numerator, denominator, ...powers] of count) {
-      let over = numerator, under = denominator;
-      for (let i = 0; i < powers.length; i += 2) {
-        const letter = letters[Number(powers[i])], power = powers[i + 1];
-        if (power > 0n) over *= letter ** power;
-        else under *= letter ** -power;
-      }
-      above = above * under + over * below;
-      below *= under;
+  // Rows that are on the page already are put where they are referred to; what is referred to comes before.
+  for (const said of all("p.r")) {
+    const first = $(said.querySelector("a").hash.slice(1));
+    const { from, to, whole } = said.dataset;
+    for (const part of whole === undefined ? [first] : [first.previousElementSibling, first]) {
+      const copy = part.cloneNode(true);
+      for (const e of [copy, ...all("[id]", copy)]) e.removeAttribute("id");
+      for (const e of from === to ? [] : all(".g", copy)) moveTo(e, from + ".", to + ".");
+      said.before(copy);
     }
-    return above % below === 0n ? above / below : null;
+    said.remove();
   }
-
-  const commas = (text) => String(text).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
-
-  // As Python formats: a tie goes to the even digit.
-  function fixed(value, digits) {
-    const exact = value.toFixed(20), tie = /\.(\d*)$/.exec(exact)[1].slice(digits);
-    const text = value.toFixed(digits);
-    if (!/^50*$/.test(tie) || "02468".includes(text.at(-1))) return text;
-    return (Number(text) - 10 ** -digits).toFixed(digits);
-  }
-
-  const UNITS = [[1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
-  function amount(count, unit) {
-    const value = Number(count);
-    for (const [size, letter] of UNITS) {
-      if (value >= size * 0.9995) {
-        const scaled = value / size;
-        return fixed(scaled, scaled >= 99.95 ? 0 : scaled >= 9.995 ? 1 : 2) + " " + letter + unit;
-      }
+  function moveTo(line, from, to) { // the paths of modules in it
+    for (const text of line.childNodes) {
+      if (text.nodeType !== Node.TEXT_NODE) continue;
+      text.data = text.data.split(" · ").map((s) => (s.startsWith(from) ? to + s.slice(from.length) : s)).join(" · ");
     }
-    return value + " " + unit;
-  }
-  const percent = (share) => fixed(share * 100, share >= 0.0995 ? 0 : 1) + " %";
-
-  // What a value of one size makes: the line of its remainder, the numbers of its quotient.
-
-  function outcome(setting, value) {
-    const quotient = Math.floor(value / setting.period);
-    const lines = setting.lines[value % setting.period];
-    let i = lines.length - 1;
-    while (i > 0 && lines[i][0] > quotient) i -= 1;
-    const [start, texts, numbers] = lines[i];
-    const made = numbers.map(([base, growth]) => base + growth * (quotient - start));
-    const found = { letters: {}, error: [], warning: [] };
-    setting.letters.forEach((letter, k) => (found.letters[letter] = made[k]));
-    let next = setting.letters.length;
-    for (const t of texts) {
-      const [kind, text] = setting.texts[t];
-      found[kind].push(text.replace(/##?/g, (m) => (m === "##" ? commas(made[next++]) : made[next++])));
-    }
-    return found;
   }
 
+  const { commas, amount, percent } = numbers;
   const moving = data.settings.filter((s) => !s.fixed);
-  for (const s of moving) { // the stops of its slider: values without a sentence, else those that run
-    const values = Array.from({ length: s.most }, (_, i) => i + 1);
-    const clean = values.filter((v) => !outcome(s, v).error.length && !outcome(s, v).warning.length);
-    s.stops = clean.length > 1 ? clean : values.filter((v) => !outcome(s, v).error.length);
+  for (const s of moving) {
+    s.stops = numbers.stops(s);
     s.field = $("ui-" + s.name);
     s.said = $("ui-" + s.name + "-said");
     s.slider = document.querySelector('[data-of="' + s.name + '"]');
@@ -82,32 +38,32 @@
   // Everything on the page that is a number.
 
   const shapes = all("[data-s]").map((e) => [e, data.shapes[e.dataset.s], e.dataset.n ? " ×" + e.dataset.n : ""]);
-  const counts = all("[data-c]").map((e) => [e, Number(e.dataset.c), e.dataset.u]);
+  const amounts = all("[data-c]").map((e) => [e, Number(e.dataset.c), e.dataset.u]);
   const shares = all("[data-p]").map((e) => [e, Number(e.dataset.p), e.dataset.w]);
   const rests = all("[data-if]").map((e) => [e, JSON.parse(e.dataset.if)]);
   const total = document.querySelector("dd [data-u=FLOP]");
 
   function show(letters) {
-    const values = terms.map((count) => evaluate(count, letters));
+    const values = counts(letters);
     const text = (n) => (n === null ? "?" : String(n));
     for (const [e, axes, more] of shapes) {
       e.textContent = (axes.map((a) => (a < 0 ? text(values[-1 - a]) : a)).join(" ") || "scalar") + more;
     }
-    for (const [e, i, unit] of counts) {
+    for (const [e, i, unit] of amounts) {
       const n = values[i];
       e.textContent = n === null ? "?" : unit ? amount(n, unit) : commas(n);
       if (unit) e.title = n === null ? "" : commas(n) + " " + unit;
     }
     const whole = total ? values[total.dataset.c] : null;
     for (const [e, i, word] of shares) {
-      const share = whole ? Number((values[i] * 10n ** 18n) / whole) / 1e18 : 0;
+      const share = numbers.share(values[i], whole);
       e.textContent = word || share >= 0.0005 ? percent(share) + (word ? " " + word : "") : "";
       if (!word) e.style.setProperty("--p", share.toFixed(4));
     }
     let off = false;
     for (const [e, conditions] of rests) {
       const broken = conditions.some(([s, sign, n]) => {
-        const here = letters[place.get(s)];
+        const here = BigInt(letters[s]);
         return sign === "=" ? here !== BigInt(n) : here > BigInt(n);
       });
       e.classList.toggle("broken", broken);
@@ -121,35 +77,25 @@
   let shown = asked;
 
   function recompute() {
-    const letters = { ...data.values };
-    let refused = false;
-    const now = {};
+    const texts = Object.fromEntries(moving.map((s) => [s.name, s.field.value]));
+    const { letters, refused, sizes, said: sentences } = numbers.ask(data, texts);
     for (const s of moving) {
-      const text = s.field.value.trim(), value = Number(text);
-      const known = /^\d+$/.test(text) && value >= 1 && value <= s.most;
-      const found = known ? outcome(s, value)
-        : { letters: {}, error: ["This page reads whole numbers from 1 to " + commas(s.most) + " here."], warning: [] };
-      Object.assign(letters, found.letters);
-      const bad = found.error.length > 0;
-      refused = refused || bad;
+      const { error, warning } = sentences[s.name], bad = error.length > 0;
       s.field.setAttribute("aria-invalid", bad);
       s.said.className = bad ? "said bad" : "said";
-      s.said.textContent = [...found.error, ...found.warning].join(" ");
-      if (known) {
-        now[s.name] = value;
-        let at = s.stops.findIndex((stop) => stop >= value);
-        if (at < 0) at = s.stops.length - 1;
-        s.slider.value = at;
-        s.slider.setAttribute("aria-valuetext", String(value));
+      s.said.textContent = [...error, ...warning].join(" ");
+      if (s.name in sizes) {
+        s.slider.value = numbers.stop(s.stops, sizes[s.name]);
+        s.slider.setAttribute("aria-valuetext", String(sizes[s.name]));
       }
     }
     document.body.classList.toggle("stale", refused);
-    asked = { ...asked, ...now };
+    asked = { ...asked, ...sizes };
     let said = "";
     if (refused) said = "Refused: the numbers are still those of " + words(shown) + ".";
     else {
       shown = { ...asked };
-      if (show(data.letters.map((s) => BigInt(letters[s])))) {
+      if (show(letters)) {
         said = "Not everything below holds at this size: see what this rests on, at the end.";
       }
       $("ui-became").textContent = data.letters.map((s) => s + " " + letters[s]).join(" · ");
