@@ -13,7 +13,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help trace test check lint types unit lessons notebooks docs browser golden bench
+.PHONY: help trace test check lint types unit lessons notebooks docs serve browser golden bench
 
 help: ## show these words
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -38,16 +38,20 @@ unit: $(VENV)/.installed-dev ## the tests that need no browser
 
 lessons: $(VENV)/.installed-dev ## run the notebooks and compare every output
 	$(KERNEL_ENV) $(BIN)/python -m pytest --nbval --nbval-current-env \
-	  --nbval-sanitize-with $(SITE_CODE)/nbval.cfg walkthroughs
+	  --nbval-sanitize-with $(SITE_CODE)/nbval.cfg -n 2 --dist loadfile walkthroughs
 
 notebooks: $(VENV)/.installed-dev ## run the notebooks and write their outputs anew
 	$(BIN)/python $(SITE_CODE)/notebooks.py
 
+# Not --quiet: it hides warnings from --strict too.
 docs: $(VENV)/.installed-dev ## build the site into site/
-	$(MKDOCS) build --strict --quiet
+	$(QUIET_ENV) $(MKDOCS) build --strict
+
+serve: $(VENV)/.installed-dev ## show the site on this machine, and again after every change
+	$(QUIET_ENV) $(MKDOCS) serve
 
 browser: $(VENV)/.installed-dev $(SITE_CODE)/node_modules/.installed ## look at every page in Chromium
-	$(QUIET_ENV) $(BIN)/python -m pytest -m browser tests
+	$(QUIET_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup -m browser tests
 
 golden: $(VENV)/.installed-dev ## bless what the tests see now; read the diff before you commit it
 	$(QUIET_ENV) $(BIN)/python -m pytest -m "not browser" --bless tests

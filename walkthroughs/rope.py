@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Rotary positions in three dimensions
+# # Rotary positions (RoPE) in three dimensions
 #
 # Attention sees a set. How does it know which token came from which frame, row or column? Something has to tell it.
 # Most video transformers tell it by *turning*: before a query meets a key, both are rotated by angles that depend on

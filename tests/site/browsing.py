@@ -22,7 +22,7 @@ LOOKS = pytest.mark.parametrize(
 class Visit:
     """One page, opened, and what was seen while it loaded."""
 
-    def __init__(self, context, url):
+    def __init__(self, context, url, until="networkidle"):
         self.page = context.new_page()
         self.requests = []
         self.errors = []
@@ -32,7 +32,7 @@ class Visit:
             "console",
             lambda message: self.errors.append(message.text) if message.type == "error" else None,
         )
-        self.page.goto(url, wait_until="networkidle")
+        self.page.goto(url, wait_until=until)
 
 
 def sideways(visit):

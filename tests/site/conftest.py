@@ -27,6 +27,7 @@ class Site(NamedTuple):
 
     url: str
     pages: list[str]
+    folder: Path
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -78,9 +79,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     need(find_spec("material"), "no site to look at, the docs extra is missing: pip install -e '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
     build = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT,
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1", "SITE_URL": "", "SITE_REPOSITORY": ""},
         capture_output=True,
         text=True,
         check=False,
@@ -90,6 +91,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         pages = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.html"))
-        yield Site(f"http://127.0.0.1:{server.server_port}/", pages)
+        yield Site(f"http://127.0.0.1:{server.server_port}/", pages, folder)
         server.shutdown()
         thread.join()

@@ -2,19 +2,41 @@
 
 from pathlib import Path
 
+import front
+import generated
+import source
+from anchors import add_anchors
+from card import card
 from formulas import to_mathml
+from generated import models
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
-from pages import LessonError, box_tables, read_lesson, to_markdown, unpack
+from mkdocs.structure.pages import Page
+from pages import LessonError, box_tables, part_cells, read_lesson, to_markdown, unpack
 
-SCHEMA = Path(__file__).parents[2] / "tracer" / "trace.schema.json"
+LESSONS = Path(__file__).resolve().parents[1]
+SCHEMA = LESSONS.parent / "tracer" / "trace.schema.json"
+BOOSTS = {"models/": 0.2, "reference/": 0.5}
+"""What a word counts to the search on pages that have the same words many times, and so in lessons."""
+LESSON_BOOST = 4
 SEARCH_DIALOG = 'data-md-component="search" role="dialog"'
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Puts a page for each checkpoint where the site's navigation has the table of them."""
+    config.nav = models.with_models(config.nav)
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds one generated page for each notebook, which stays beside it for download, and the schema of traces."""
     files.append(File.generated(config, SCHEMA.name, content=SCHEMA.read_text(encoding="utf-8")))
+    if Path(config.docs_dir) == LESSONS:  # and not a folder of a test
+        for path, text in generated.files():
+            files.append(File.generated(config, path, content=text))
+        about = "Every shape with its number, its formula and its reason, from a run at real size."
+        files.append(File.generated(config, "assets/card.png", content=card(config.site_name, about)))
     try:
         for lesson in sorted(Path(config.docs_dir).glob("*.py")):
             add_page(lesson, files, config)
@@ -23,13 +45,25 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_content(html: str, **_: object) -> str:
-    """Finishes the text, formulas and tables, and then puts the outputs back, which nothing may touch."""
+def on_page_markdown(markdown: str, *, page: Page, **_: object) -> str:
+    """Lets the search name lessons before the pages of the reference and of each checkpoint."""
+    boost = LESSON_BOOST if "notebook" in page.meta else 1
+    boost = next((value for folder, value in BOOSTS.items() if page.file.src_uri.startswith(folder)), boost)
+    page.meta.setdefault("search", {"boost": boost})
+    return markdown
+
+
+def on_page_content(html: str, *, page: Page, **_: object) -> str:
+    """Finishes the text, formulas, tables and source, and then puts the outputs back, which nothing may touch."""
     try:
         html = to_mathml(html)
     except ModuleNotFoundError as missing:
         raise PluginError(f"A page has formulas, which need {missing.name}: pip install {missing.name}") from None
-    return unpack(box_tables(html))
+    try:
+        html = front.fill(source.fill(box_tables(html)))
+    except source.SourceError as problem:
+        raise PluginError(f"{page.file.src_uri}: {problem}") from None
+    return part_cells(add_anchors(unpack(html)))
 
 
 def on_post_page(output: str, **_: object) -> str:
