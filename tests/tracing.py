@@ -1,14 +1,35 @@
 """The default trace of each checkpoint, made once for all tests of a worker."""
 
+import json
+import sys
+from pathlib import Path
+
+SITE_CODE = Path(__file__).parents[1] / "walkthroughs" / "_site"
+
 
 class Traces(dict):
-    """Traces by the checkpoint's name, made when they are first asked for."""
+    """Traces by the checkpoint's name, made when they are first asked for, and kept for the site as they are."""
 
     def __missing__(self, name):
         import tracer
 
         self[name] = tracer.trace(name)
+        keep(name, self[name])
         return self[name]
+
+
+def keep(name, trace):
+    """Saves the site from tracing it again. No test reads what is kept."""
+    if str(SITE_CODE) not in sys.path:
+        sys.path.insert(0, str(SITE_CODE))
+    from stored import place
+
+    from tracer.files import write
+
+    path = place(name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, json.dumps(trace.to_json()).encode())
 
 
 TRACES = Traces()

@@ -108,13 +108,17 @@ def test_what_differs_is_seen_to_differ(claim):
     ("name", "what", "sabotage"),
     [
         ("frames/34-by-the-formula", "tracer.gamecraft_frames.latent_count", lambda n, code: (n - 1) // 4 + 1),
-        ("frames/34-latent-frames", "claims.frames.stored", lambda _: stored("gamecraft-continue")),
+        ("frames/34-latent-frames", "claims._frames_measures.stored", lambda _: stored("gamecraft-continue")),
         ("frames/compress-time-splits", "tracer.models.gamecraft.TWO_CLIPS", ()),
         ("frames/33-are-9", "diffusers.AutoencoderKLHunyuanVideo.encode", lambda vae, x: vae.missing),
-        ("cogvideox/joined-sequence", "claims.cogvideox.stored", lambda _: stored("cogvideox1.5-5b")),
-        ("cogvideox/modulation", "claims.cogvideox.stored", lambda _: without_gates(stored("cogvideox-5b"))),
+        ("cogvideox/joined-sequence", "claims._cogvideox_measures.stored", lambda _: stored("cogvideox1.5-5b")),
+        ("cogvideox/modulation", "claims._cogvideox_measures.stored", lambda _: without_gates(stored("cogvideox-5b"))),
         ("cogvideox/scale-model-input", "diffusers.CogVideoXDPMScheduler.scale_model_input", lambda _, x, t: 2 * x),
         ("cogvideox/scheduler-keeps-time", "diffusers.CogVideoXDDIMScheduler.set_timesteps", lambda s, n: None),
+        ("rope/rotation", "diffusers.models.embeddings.apply_rotary_emb", lambda x, tables, **_: x),
+        ("rope/isometry", "tracer.rope.rope3d.Rope3D.apply", lambda rope, x, tables: 2 * x),
+        ("l1/flow-shift", "diffusers.FlowMatchEulerDiscreteScheduler.time_shift", lambda s, mu, sigma, t: t),
+        ("l1/law-gauss", "torch.distributions.Normal.cdf", lambda law, x: x),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -141,7 +145,7 @@ def without_gates(trace):
 
 def test_claims_and_verdicts_are_those_of_the_list(golden):
     lines = [f"{finding.verdict:13} {finding.claim.id}" for found in held().values() for finding in found]
-    golden("claims.txt", "\n".join(lines) + "\n")
+    golden("site/claims.txt", "\n".join(lines) + "\n")
 
 
 def test_every_verdict_occurs():

@@ -1,6 +1,7 @@
 """Pages of checkpoints: every number again from the trace, every link, sizes, and what is kept."""
 
 import ast
+import os
 import re
 from pathlib import Path
 
@@ -124,6 +125,19 @@ def test_what_is_kept_is_made_once_for_a_state_of_its_file(tmp_path, monkeypatch
     assert first("a", make) == "text 1"
 
 
+def test_old_states_are_forgotten_and_what_is_in_use_is_not(tmp_path):
+    for n in range(storing.LATEST + 3):
+        path = tmp_path / "pages" / f"state-{n:02}" / "a.json"
+        storing.kept(path, lambda: 1)
+        os.utime(path.parent, (n, n))
+    in_use = tmp_path / "pages" / "state-00"
+    storing.kept(in_use / "a.json", lambda: 2)
+    storing.forget(tmp_path)
+    left = sorted(path.name for path in (tmp_path / "pages").iterdir())
+    assert left == ["state-00", *(f"state-{n:02}" for n in range(4, storing.LATEST + 3))]
+    assert storing.kept(in_use / "a.json", lambda: 2) == 1
+
+
 def imported(path):
     """Modules of the package that a file imports, wherever in it."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -137,7 +151,10 @@ def test_a_trace_needs_nothing_of_what_its_key_leaves_out():
     """But for how a trace shows and compares itself, which `calls` loads when it is asked to."""
     package = ROOT / "tracer"
     late = {"tracer.views", "tracer.diffs"}
-    seen, left = set(), ["tracer.api"]
+    named = [
+        f"tracer.{place}.{path.stem}" for place in ("families", "models") for path in (package / place).glob("*.py")
+    ]
+    seen, left = set(), ["tracer.api", *named]  # those are found by listing their folders
     while left:
         module = left.pop()
         place = Path(ROOT, *module.split("."))

@@ -1,4 +1,4 @@
-"""Traces of published checkpoints, made once and kept in an ignored folder.
+"""Traces of published checkpoints, made once and kept in an ignored folder; and how such folders stay small.
 
 A kept trace is used only while everything it came from is as it was: this package's source, and the versions of
 torch, diffusers and transformers. The site, its pages and their checks read the same ones.
@@ -7,6 +7,7 @@ torch, diffusers and transformers. The site, its pages and their checks read the
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from tracer.calls import Trace
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / ".cache" / "traces"
+CACHE = ROOT / ".cache"
+FOLDER = CACHE / "traces"
+LATEST = 12
+"""States that stay of each kind: a branch that is left and taken up again finds its own."""
 FROM = ("torch", "diffusers", "transformers")
 AFTER = (
     "alike.py", "cli", "diagrams", "diffs", "outline.py", "overview.py", "planning.py", "plots", "probes",
@@ -43,8 +47,12 @@ def stored(name: str, *, lines: bool = False) -> "Trace":
     """The default trace of a checkpoint, read or made and kept. `lines` keeps which source lines ran with it."""
     from tracer.calls import Trace
 
-    path = FOLDER / key() / f"{name}{'-lines' * lines}.json"
-    return Trace.from_json(kept(path, lambda: traced(name, lines=lines)))
+    return Trace.from_json(kept(place(name, lines=lines), lambda: traced(name, lines=lines)))
+
+
+def place(name: str, *, lines: bool = False) -> Path:
+    """Where the trace of a checkpoint is kept."""
+    return FOLDER / key() / f"{name}{'-lines' * lines}.json"
 
 
 def traced(name: str, *, lines: bool) -> dict[str, Any]:
@@ -60,8 +68,19 @@ def kept(path: Path, make: Callable[[], Any]) -> Any:
     """Plain data that is read where it lies, or made and written there."""
     from tracer.files import write
 
-    if not path.exists():
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
         data = json.dumps(make()).encode()
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, data)
-    return json.loads(path.read_bytes())
+    path.parent.touch()  # what is in use is not old
+    return json.loads(data)
+
+
+def forget(cache: Path = CACHE) -> None:
+    """Deletes what was kept for earlier states, but for the latest of each kind."""
+    for kind in cache.glob("*/"):
+        states = sorted(kind.glob("*/"), key=lambda path: path.stat().st_mtime)
+        for state in states[:-LATEST]:
+            shutil.rmtree(state, ignore_errors=True)
