@@ -45,8 +45,11 @@ NAMES = sorted((c.values[0].name for c in CASES), key=len, reverse=True)
 
 
 def group_of(nodeid):
-    """What a worker does as a whole: the tests of one checkpoint, so that each is traced once; else the test alone."""
+    """What a worker does as a whole: the tests of one checkpoint, so that each is traced once; those of one article's
+    claims, which share their runs; else the test alone."""
     said = nodeid.partition("[")[2]
+    if "/test_site_claims.py::" in nodeid and "/" in said:
+        return said.partition("/")[0]
     return next((n for n in NAMES if said.startswith((f"{n}]", f"{n}-"))), nodeid)
 
 
