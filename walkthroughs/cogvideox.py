@@ -9,7 +9,8 @@
 # answer a question, the same classes are built small, with random weights, and asked for numbers.
 #
 # Many of the questions are those of a walk-through of CogVideoX in Chinese, which notes the order of the steps and
-# leaves some of them open. [What articles say](claims.md) has its claims one by one, and what is so.
+# leaves some of them open. [What articles say](claims.md#cogvideox) has its claims one by one, and what is so. Words
+# that are new to you are in the [glossary](glossary.md).
 
 # %%
 import diffusers
@@ -29,6 +30,9 @@ print("diffusers", trace.header.versions["diffusers"], "· torch", trace.header.
 #
 # A formula is not an opinion. The same model was run at a few other sizes, each formula was read off from those runs,
 # and it stands here only because it gave the number of this run too.
+#
+# The last line adds up the whole forward. Its *activations* are all results that the run wrote, one after another; most
+# are dropped soon, so this is not the memory that a forward needs.
 
 # %%
 with torch.device("meta"):
@@ -236,9 +240,9 @@ assert trace.root.inputs["timestep"].sizes == (2,)  # a number for each sample o
 
 # %% [markdown]
 # What values does `time_proj` take? The first half is cosines and the second sines, $\cos t\omega_k$ and
-# $\sin t\omega_k$ with $\omega_k = 10000^{-2k/D}$. At $t = 0$ that is all ones and all zeros. The first numbers go
-# round about once in six steps; the last have hardly moved at $t = 999$. Together they make neighbours in time
-# neighbours in the vector, and tell every step from every other:
+# $\sin t\omega_k$ with $\omega_k = 10000^{-2k/D}$. At $t = 0$ that is all ones and all zeros. The first numbers come
+# round once in a little more than six steps; the last have hardly moved at $t = 999$. Together they make neighbours in
+# time neighbours in the vector, and tell every step from every other:
 
 # %%
 import numpy as np
@@ -723,7 +727,7 @@ print(calls, "calls, and", tuple(x.shape), "as the pipeline has it")
 # %% [markdown]
 # `num_inference_steps` is how often the transformer is asked; $t$ is what it is told each time; `num_frames` is how
 # long the row is. None of the three moves another. Text encoders, image encoder and decoder stand before and behind
-# this loop: [From the prompt to the pixels](pipelines.md) walks that way.
+# this loop: [From prompt to pixels](pipelines.md) walks that way.
 #
 # ## The family
 #
@@ -814,9 +818,10 @@ assert blocks == [v["num_layers"]] * 2
 # [noise schedules that end in noise](https://arxiv.org/abs/2305.08891); [DDIM](https://arxiv.org/abs/2010.02502) and
 # [DPM-Solver++](https://arxiv.org/abs/2211.01095).
 #
-# The pages: [From the prompt to the pixels](pipelines.md), [Frames](frames.md), [Rotary positions](rope.md),
-# [L1 and schedules](l1.md), [What articles say](claims.md).
+# On this site: [HunyuanVideo](hunyuanvideo.md), which gives text and video weights of their own before it joins them;
+# [From prompt to pixels](pipelines.md), [Frames](frames.md), [Rotary positions](rope.md) and
+# [L1 and schedules](l1.md) for what this page only touches; and the page of
+# [cogvideox-5b](models/cogvideox-5b.md), with every call of it to explore.
 #
 # In the terminal, `trace-shapes cogvideox --notes` prints the reasons, `--stage rope` every operation of one stage with
-# its source line, `trace-shapes cogvideox-2b --diff cogvideox-5b` the comparison above, and `trace-shapes hunyuanvideo`
-# the model that gives text and video weights of their own before it joins them.
+# its source line, and `trace-shapes cogvideox-2b --diff cogvideox-5b` the comparison above.

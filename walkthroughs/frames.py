@@ -138,7 +138,7 @@ assert trace.values["S"] == plan.tokens
 # %% [markdown]
 # ## Sections
 #
-# Some systems do not denoise a video at once. FramePack makes it section by section, each looking back at a packed
+# Some systems do not denoise a video in one go. FramePack makes it section by section, each looking back at a packed
 # history; its count is 36 for each section, and one:
 
 # %%
@@ -153,8 +153,8 @@ for n in (33, 34, 91, 129):
 # Hunyuan-GameCraft answers each action with 33 frames, and hands counts like 34, 37, 66 and 69 around in its code. An
 # article, *How Frames Work in Hunyuan-GameCraft*, took on the question where these come from. It lies beside the code
 # of a Hugging Face Space, [jbilcke-hf/Hunyuan-GameCraft](https://huggingface.co/spaces/jbilcke-hf/Hunyuan-GameCraft),
-# and our copy names no author. [The ledger](claims.md) goes through it claim by claim; here are the numbers themselves,
-# from the original code at commit 07afcd4c (`plan-frames gamecraft` prints the lines).
+# and our copy names no author. [What articles say](claims.md#frames) goes through it claim by claim; here are the
+# numbers themselves, from the original code at commit 07afcd4c (`plan-frames gamecraft` prints the lines).
 #
 # <details markdown="1"><summary>34 is one more than 33, and 37 is three more than 34. One for what, three for
 # what?</summary>
@@ -361,8 +361,10 @@ assert (traced.values["S"], traced.root.cost.flops.size) == (plan.tokens, plan.f
 # ## Where to read on
 #
 # - In a terminal, `plan-frames cogvideox 50` prints the plan with its neighbours, `plan-frames gamecraft --actions 5`
-#   the clips one by one, and `plan-frames gamecraft --chunk 17` what clips of another length would break.
-# - [The ledger](claims.md): every claim of the article on GameCraft's frames, checked.
+#   the clips one by one, and `plan-frames gamecraft --chunk 17` what clips of another length would break. The
+#   [calculator](calculator.md) plans any model's frames in the browser.
+# - [What articles say](claims.md#frames): every claim of the article on GameCraft's frames, checked. The
+#   [glossary](glossary.md#the-autoencoder-and-frames) has the words.
 # - Yu et al., [Language Model Beats Diffusion](https://arxiv.org/abs/2310.05737) (MAGVIT-v2): the causal 3D
 #   convolutions that let one autoencoder take pictures and videos.
 # - Yang et al., [CogVideoX](https://arxiv.org/abs/2408.06072), and Kong et al.,

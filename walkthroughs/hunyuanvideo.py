@@ -19,8 +19,8 @@ print("diffusers", trace.header.versions["diffusers"], "· torch", trace.header.
 # ## The whole walk
 #
 # One row for each step, in the order of the run; every shape as a *formula* and as the *number* that the run produced.
-# Click a name for the reason. The letters are those of [the CogVideoX page](cogvideox.md), and so is the frame rule:
-# 129 frames are 33 latent frames.
+# Click a name for the reason. The letters are those of [the CogVideoX page](cogvideox.md) and stand in the
+# [glossary](glossary.md#letters); the frame rule is the same, too: 129 frames are 33 latent frames.
 
 # %%
 trace
@@ -60,7 +60,7 @@ print(n.formula, "=", n.size)
 # ## The prompt comes in twice
 #
 # Llama gives a vector for each of 256 tokens, and CLIP one vector of 768 numbers for the whole prompt. The first goes
-# along as tokens. The second is added to the timestep and modulates every block. ([From the prompt to the
+# along as tokens. The second is added to the timestep and modulates every block. ([From prompt to
 # pixels](pipelines.md) shows how both are made.)
 #
 # Llama reads from left to right: no token has heard what comes after it. So two small blocks, the *token refiner*, let
@@ -132,9 +132,10 @@ for what, width in by_hand.items():
     assert call.cost.params.size == (width * D + D) + (D * D + D)
 
 # %% [markdown]
-# *Guidance* as an input needs a word. Classic classifier-free guidance asks the model twice in every step, with the
-# prompt and with another one, and goes further in the direction in which the answers differ:
-# $u + g\,(c - u)$. HunyuanVideo was distilled to give that answer at once and is told the scale, like a timestep.
+# *Guidance* as an input needs a word. Classic classifier-free guidance asks the model twice in every step. With the
+# prompt it answers $c$, with an empty or a negative one $u$; then the scale $g$ says how far to go in the direction in
+# which the two differ: $u + g\,(c - u)$. HunyuanVideo was distilled to give that answer in one pass, and is told the
+# scale like a timestep.
 #
 # <details markdown="1"><summary>guidance_scale=6 and true_cfg_scale=6: how many passes a step does each take?</summary>
 #
@@ -337,7 +338,7 @@ assert costs["attention"].flops.size == square + 20 * 2 * D * D * n.size  # and 
 
 # %% [markdown]
 # Half of the parameters are feed-forward and do a tenth of the work. A quarter is modulation, which has one row to
-# work on, the conditioning. Attention's square has no parameters at all and takes nearly everything. Is that so for
+# work on, the conditioning. Attention's square has no parameters at all and takes most of the work. Is that so for
 # short videos, too?
 #
 # <details markdown="1"><summary>From how many tokens on does the square weigh more than all the matrices?</summary>
@@ -442,7 +443,8 @@ assert not newer.find("single_transformer_blocks.*")
 
 # %% [markdown]
 # Hunyuan-GameCraft is the 33-channel model, steered by camera poses; its odd frame numbers are told in
-# [Frames](frames.md). `trace-shapes hunyuanvideo --diff hunyuanvideo-i2v` prints what differs between two of them.
+# [Frames](frames.md#gamecraft-33-34-37-66-69). `trace-shapes hunyuanvideo --diff hunyuanvideo-i2v` prints what differs
+# between two of them.
 #
 # ## On real weights
 #
@@ -470,4 +472,5 @@ assert not newer.find("single_transformer_blocks.*")
 #   scale.
 # - Zhang et al., [FramePack](https://arxiv.org/abs/2504.12626): a history of fixed length for videos of any.
 # - On this site: [L1 and schedules](l1.md) runs a small HunyuanVideo that was trained, and measures what each step
-#   changes. `trace-shapes hunyuanvideo --notes` prints the reasons in the terminal.
+#   changes. The page of [hunyuanvideo](models/hunyuanvideo.md) has every call of it to explore. In the terminal,
+#   `trace-shapes hunyuanvideo --notes` prints the reasons.

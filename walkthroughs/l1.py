@@ -12,7 +12,8 @@
 # and everything hangs on which tensor that is. This page measures several, on models small enough for a laptop. The
 # questions are those of an article by nishiha,
 # [HunyuanvideoのL1推移](https://qiita.com/nishiha/items/908e3950d941a06a10cc), who put them to the real HunyuanVideo.
-# What it says, and what is so, stands claim by claim in [the ledger](claims.md).
+# What it says, and what is so, stands claim by claim in [What articles say](claims.md#l1); the words are in the
+# [glossary](glossary.md#noise-steps-and-guidance).
 
 # %%
 import diffusers
@@ -341,8 +342,8 @@ assert largest[0] > largest[2]
 draw.panels(counts, "prediction", branch="cond")
 
 # %% [markdown]
-# A shift takes from the left arm and gives to the right one: many short steps where the model decides, a few long
-# ones at the end.
+# A shift takes from the left arm: where the model decides, the steps are now many and short. Beside it the right arm
+# stands out, although it has not grown. The steps there are few and long.
 
 # %% tags=["nbval-ignore-output"]
 draw.panels(shifts, "prediction", branch="cond")

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # From the prompt to the pixels
+# # From prompt to pixels
 #
 # The transformer is one station of a longer way. Before it stand text encoders, and for a given picture an image
 # encoder; after it the scheduler, many times over, and at the end the decoder. What does each of them hand to the
@@ -35,7 +35,8 @@ whole
 # <details markdown="1"><summary>351 tokens go into Llama, 256 reach the transformer. From which layer?</summary>
 #
 # The last two are left out: of the 33 hidden states (the embedding and 32 layers) the pipeline takes the third from
-# the end. The first 95 positions are the template, the same for every prompt.
+# the end (diffusers' `pipeline_hunyuan_video.py`, line 249). The first 95 positions are the template, the same for
+# every prompt.
 #
 # </details>
 
@@ -79,7 +80,9 @@ for run in (cogvideox, whole):
     assert distilled != any(c.stage == "guidance" for c in step.children)  # the weighing, in the pipeline's own code
 
 # %% [markdown]
-# The step itself, its scheduler and what a prediction is are taken apart in [CogVideoX, step by step](cogvideox.md).
+# The step itself, its scheduler and what a prediction is are taken apart in
+# [CogVideoX, step by step](cogvideox.md#one-step-of-the-loop); [HunyuanVideo, step by
+# step](hunyuanvideo.md#one-vector-for-everything-time-prompt-and-guidance) counts the passes of its two scales.
 #
 # ## The decoder sees a few frames at a time
 #
@@ -165,7 +168,8 @@ rec.trace
 # The papers: [classifier-free guidance](https://arxiv.org/abs/2207.12598), and
 # [guidance as an input](https://arxiv.org/abs/2210.03142); [CogVideoX](https://arxiv.org/abs/2408.06072) and
 # [HunyuanVideo](https://arxiv.org/abs/2412.03603), with their encoders and decoders. What a frame count does on this
-# way is told in [Frames](frames.md), the denoising loop in [CogVideoX, step by step](cogvideox.md).
+# way is told in [Frames](frames.md), the denoising loop in [CogVideoX, step by step](cogvideox.md). Words that are new
+# to you are in the [glossary](glossary.md).
 #
 # In the terminal, `trace-shapes wan --pipeline` prints the same for other models, and `--pipeline --stage vae-decode`
 # the decoder block by block.

@@ -5,8 +5,8 @@
 # Most video transformers tell it by *turning*: before a query meets a key, both are rotated by angles that depend on
 # where their tokens stand. This page takes that rotation apart, for the models as published.
 #
-# It also answers an explanation in Chinese of one such rotation, whose claims stand, checked one by one, in [the
-# ledger](claims.md).
+# It also answers an explanation in Chinese of one such rotation, whose claims stand, checked one by one, in
+# [What articles say](claims.md#rope). Words that are new to you are in the [glossary](glossary.md#positions).
 
 # %%
 import diffusers
@@ -362,4 +362,4 @@ print(report.departures[0].sentence)
 # - Yang et al., [CogVideoX](https://arxiv.org/abs/2408.06072), and Kong et al.,
 #   [HunyuanVideo](https://arxiv.org/abs/2412.03603): the models, whose walks are told in [CogVideoX](cogvideox.md) and
 #   [HunyuanVideo, step by step](hunyuanvideo.md).
-# - [The ledger](claims.md): the claims of the explanation that this page answers.
+# - [What articles say](claims.md#rope): the claims of the explanation that this page answers.

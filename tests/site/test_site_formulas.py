@@ -36,3 +36,9 @@ def test_prices_and_code_are_no_formulas(render):
 
 def test_a_page_without_formulas_is_left_alone():
     assert formulas.to_mathml("<p>\\(x\\)</p>") == "<p>\\(x\\)</p>"
+
+
+def test_bars_and_leading_minus_signs_stand_close(render):
+    page = render(r"Sizes are $\operatorname{mean}|a|$, and $(-b, a)$ of $(a - b)$.")
+    assert page.count('<mo lspace="0" rspace="0"') == 2  # both bars
+    assert page.count('<mo form="prefix">&#x02212;') == 1  # and not the minus between two

@@ -74,7 +74,7 @@
     const texts = Object.fromEntries(NAMES.filter(has).map((name) => [name, inputs[name].value]));
     const settings = data.settings.filter((s) => !planned(s.name));
     const found = numbers.ask({ ...data, settings }, texts);
-    const own = planned("frames") || (data.plan && !setting("frames")) ? { frames: 1025 } : {};
+    const own = planned("frames") || (data.plan && !setting("frames")) ? { frames: data.plan.most - data.reach } : {};
     for (const [name, most] of Object.entries({ ...own, ...MOST })) {
       const value = numbers.whole(texts[name], most);
       found.said[name] = { error: value === null ? [numbers.unread(most)] : [], warning: [] };

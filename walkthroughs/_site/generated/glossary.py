@@ -89,7 +89,7 @@ attention | 注意力 | アテンション; 注意機構 | cogvideox
 cross-attention | 交叉注意力 | クロスアテンション; 交差注意 | trace-shapes
 split | 拆分 | 分割 | cogvideox
 gate | 门控 | ゲート | cogvideox
-feed-forward | 前馈网络 | フィードフォワード; 順伝播層 | cogvideox
+feed-forward | 前馈网络 | フィードフォワード層; 順伝播型ネットワーク | cogvideox
 norm-out | 输出归一化 | 出力正規化 | cogvideox
 unpatchify | 图像块还原 | パッチの復元 | cogvideox
 pre-processing | 预处理 | 前処理 | pipelines
@@ -98,7 +98,7 @@ image-encoder | 图像编码器 | 画像エンコーダ | pipelines
 vae-encode | VAE 编码 | VAEエンコード | pipelines
 latents | 初始潜变量 | 初期潜在変数 | pipelines
 schedule | 噪声调度 | ノイズスケジュール | l1
-denoising-step | 去噪步 | デノイジングステップ | pipelines
+denoising-step | 去噪步 | ノイズ除去ステップ; デノイジングステップ | pipelines
 guidance | 引导 | ガイダンス | pipelines
 scheduler-step | 调度器步进 | スケジューラのステップ | pipelines
 vae-decode | VAE 解码 | VAEデコード | pipelines
@@ -110,7 +110,7 @@ TERMS = {
 diffusion transformer; DiT | 扩散 Transformer | 拡散トランスフォーマー | cogvideox
   a transformer that is given noisy latents, a noise level and a prompt, and predicts how to make the latents
   less noisy
-latent | 潜变量 | 潜在変数 | pipelines
+latent | 潜变量 | 潜在変数 | cogvideox, pipelines
   one of the numbers the autoencoder makes of pixels; the transformer sees these only
 patch | 图像块; 补丁 | パッチ | cogvideox
   a square of latents, in some models over several frames, that becomes one token
@@ -137,8 +137,9 @@ timestep | 时间步 | タイムステップ | cogvideox, l1
   the number that tells the model how noisy its input is
 prompt | 提示词 | プロンプト | pipelines
   the sentence that says what the video shall show
-activation | 激活值 | 活性値 | trace-shapes
-  a tensor that a forward makes on its way, as opposed to a weight
+activation | 激活值 | アクティベーション; 活性値 | trace-shapes
+  a tensor that a forward makes on its way, as opposed to a weight; amounts of them are all that is written in a
+  run, not what is held at one time
 FLOPs | 浮点运算次数 | 浮動小数点演算数 | trace-shapes
   floating-point operations of matrix products, convolutions and attention; a multiply-add is two
 parameter | 参数 | パラメータ | trace-shapes
@@ -148,7 +149,7 @@ parameter | 参数 | パラメータ | trace-shapes
 variational autoencoder; VAE | 变分自编码器 | 変分オートエンコーダ | pipelines
   the network that makes latents of pixels, and pixels of latents
 causal VAE | 因果 VAE | 因果的VAE | frames
-  a video autoencoder in which a frame sees itself and earlier frames only, so that the first frame is a latent
+  a video autoencoder whose convolutions look back in time and never ahead, so that the first frame is a latent
   frame of its own
 latent frame | 潜帧 | 潜在フレーム | frames
   what several frames of the video become
@@ -183,7 +184,7 @@ extrapolation | 外推 | 外挿 | rope
   positions beyond those that the model was trained on
 """,
     "Noise, steps and guidance": """
-scheduler | 调度器 | スケジューラ | pipelines
+scheduler | 调度器 | スケジューラ | cogvideox, pipelines
   the object that says which noise levels are visited, and makes each step
 sampler | 采样器 | サンプラー | l1
   the rule by which a prediction becomes less noisy latents: Euler, UniPC, LCM, DDIM, DPM
@@ -195,17 +196,17 @@ flow matching | 流匹配 | フローマッチング | l1
   training on straight lines between noise and data: the model predicts the velocity along them
 velocity | 速度 | 速度 | l1
   what a flow-matching model predicts: noise minus data
-noise prediction; epsilon prediction | 噪声预测 | ノイズ予測; ε予測 | l1
+noise prediction; epsilon prediction | 噪声预测 | ノイズ予測; ε予測 | cogvideox
   a model that predicts the noise in its input
-v-prediction | v 预测 | v予測 | l1
+v-prediction | v 预测 | v予測 | cogvideox, l1
   a model that predicts a mix of noise and data whose shares follow the noise level
 flow shift; timestep shift | 时间步偏移 | フローシフト; タイムステップシフト | l1
   a bend of the sigmas; above 1, more of the steps are spent where there is much noise
-classifier-free guidance; CFG | 无分类器引导 | 分類器なしガイダンス; 分類器フリーガイダンス | pipelines, l1
+classifier-free guidance; CFG | 无分类器引导 | 分類器なしガイダンス; 分類器フリーガイダンス | hunyuanvideo, l1
   the prediction with the prompt, moved further away from the one without it
-true CFG | 真 CFG | 真のCFG | l1
+true CFG | 真 CFG | 真のCFG | hunyuanvideo, l1
   guidance with a second forward, in a model that also takes the scale as an input
-embedded guidance; guidance distillation | 嵌入式引导; 引导蒸馏 | 埋め込みガイダンス; ガイダンス蒸留 | l1
+embedded guidance; guidance distillation | 嵌入式引导; 引导蒸馏 | 埋め込みガイダンス; ガイダンス蒸留 | hunyuanvideo, l1
   the guidance scale as an input of the model, which learned to answer as if guided: one forward a step
 conditional | 条件 | 条件付き | l1
   the branch of guidance that sees the prompt

@@ -22,6 +22,13 @@ HEADS: dict[Verdict, str] = {
     "not checkable": "Not checkable here",
 }
 """The section of each verdict, in the order of the page: what is right comes first."""
+LESSONS = {
+    "cogvideox": "[CogVideoX, step by step](cogvideox.md) goes through the same steps.",
+    "frames": "[Frames](frames.md#gamecraft-33-34-37-66-69) shows where the numbers come from.",
+    "l1": "[L1 and schedules](l1.md) takes them up one after another.",
+    "rope": "[Rotary positions](rope.md) explains the rotation, and what differs between models.",
+}
+"""Where the site itself tells of what an article is about."""
 
 
 def files() -> Iterator[tuple[str, str]]:
@@ -106,7 +113,7 @@ def _article(article: Article, findings: tuple[Finding, ...]) -> Iterator[str]:
     yield f"## {article.title} {{: #{article.key} }}"
     where = f", [{article.url}]({article.url})" if article.url else ""
     yield f"By {_by(article.author)}{where}. {article.about}"
-    yield article.right
+    yield f"{article.right} {LESSONS[article.key]}" if article.key in LESSONS else article.right
     for verdict, head in HEADS.items():
         chosen = [finding for finding in findings if finding.verdict == verdict]
         if chosen:
@@ -185,7 +192,7 @@ def _number(value: float) -> str:
         return f"{int(value):,}"
     if 1e-3 <= abs(value) < 1e3:
         return f"{value:.4g}"
-    return f"{value:,.1f}" if 1e3 <= abs(value) < 1e9 else f"{value:.3g}"
+    return f"{value:,.1f}".removesuffix(".0") if 1e3 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def _text(text: str) -> str:

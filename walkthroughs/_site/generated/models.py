@@ -90,7 +90,8 @@ def links(family: Family, checkpoint: Checkpoint, lesson: str) -> str:
     ways = [f"[every call, to explore](../explore/{name}.html)"]
     ways += [f"[the lesson on {family.title}](../{lesson}.md)"] * bool(lesson)
     # Not as Markdown: mkdocs looks for an anchor, and the calculator reads what stands behind # as a request.
-    ways += [f'<a href="../../calculator/#{name}">other sizes: the calculator</a>', "[all models](index.md)"]
+    ways += [f'<a href="../../calculator/#{name}">other sizes: the calculator</a>']
+    ways += ["[words and letters: the glossary](../glossary.md)", "[all models](index.md)"]
     return f"{' · '.join(ways)}\n\n``` sh\ntrace-shapes {name}\n```"
 
 

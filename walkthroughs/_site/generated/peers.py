@@ -100,7 +100,7 @@ python -m venv peers && peers/bin/pip install -c constraints.txt -e ".[bench]"
 peers/bin/python -m benchmarks.peers --keep outputs
 ```
 
-It takes about ten minutes on two cores and no network, writes `benchmarks/peers.json`, which this page is made from,
+It takes minutes and no network, writes `benchmarks/peers.json`, which this page is made from,
 and keeps what every tool printed in `outputs`. The questions are short functions in `benchmarks/peers/criteria.py`,
 each with a hit and a miss in `tests/test_peers.py`.
 """
