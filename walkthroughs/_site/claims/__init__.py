@@ -14,12 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from stored import ROOT, kept
+from stored import CACHE, ROOT, kept
 from stored import key as state_of_traces
 
 from claims.claim import Article, CheckFailed, Claim, Finding, Part, by_id, judge
 
-FOLDER = ROOT / ".cache" / "claims"
+FOLDER = CACHE / "claims"
 SHOWING = ("cli", "diagrams", "diffs", "listings", "plots", "views")
 
 

@@ -243,7 +243,7 @@ INTRODUCTION = (
         "The published scheduler config and the default of the original code have 7. The documentation of diffusers "
         "advises 2 to 5 for low and 7 to 12 for high resolutions.",
         (
-            Part("shift of the published pipeline", 7.0, 7.0, _published_shift),
+            Part("shift in this package's copy of the published scheduler config", 7.0, 7.0, _published_shift),
         ),
         "Tencent-Hunyuan/HunyuanVideo hyvideo/config.py:187; diffusers "
         "scripts/convert_hunyuan_video_to_diffusers.py:281",

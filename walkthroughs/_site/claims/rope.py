@@ -15,7 +15,9 @@ ARTICLE = Article(
     author="not named in the page that was read",
     url=None,
     about="A class for 3D rotary positions, line by line: how a head is split, frequencies, rotation, coordinates, and "
-    "what it is good for.",
+    "what it is good for. The code that it reads is by its names that of SCAIL and Kaleido, and is not installed here: "
+    "claims about it are measured on this package's account of those ropes, or on diffusers' Wan, which has the same "
+    "split and the same pairs.",
     right="It goes through a real implementation in the order in which one has to understand it: split, frequencies, "
     "fusion, rotation. The core of it is right: lengths are kept and scores depend on offsets.",
 )
