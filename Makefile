@@ -56,7 +56,7 @@ browser: $(VENV)/.installed-dev $(SITE_CODE)/node_modules/.installed ## look at 
 golden: $(VENV)/.installed-dev ## bless what the tests see now; read the diff before you commit it
 	$(QUIET_ENV) $(BIN)/python -m pytest -m "not browser" --bless tests
 
-bench: $(VENV)/.installed-dev ## measure beside the peers
+bench: $(VENV)/.installed-dev ## measure what recording, answers, probes and the site cost
 	$(QUIET_ENV) $(BIN)/python -m benchmarks
 
 # Set-up runs again only when what it reads has changed. pip talks on stderr: `make -s trace > file` holds the answer.

@@ -5,6 +5,12 @@ import sys
 from pathlib import Path
 
 SITE_CODE = Path(__file__).parents[1] / "walkthroughs" / "_site"
+if str(SITE_CODE) not in sys.path:
+    sys.path.insert(0, str(SITE_CODE))
+
+from stored import key, place  # noqa: E402
+
+key()  # now, while the package is loaded: source that is edited during a run belongs to the next one
 
 
 class Traces(dict):
@@ -20,10 +26,6 @@ class Traces(dict):
 
 def keep(name, trace):
     """Saves the site from tracing it again. No test reads what is kept."""
-    if str(SITE_CODE) not in sys.path:
-        sys.path.insert(0, str(SITE_CODE))
-    from stored import place
-
     from tracer.files import write
 
     path = place(name)

@@ -17,11 +17,11 @@ READ_CLOSELY = (FIRST_LOOK, (390, "dark"))
 """Looks in which axe reads the pages, which takes longest: each width and each palette once."""
 
 
-def opened(site, look):
-    """The pages to open in a look, with whether they are also read closely."""
-    for name in site.pages:
-        if not name.startswith(MADE):
-            yield name, look in READ_CLOSELY
+def opened(site, look, kind):
+    """The pages of a kind to open in a look, with whether they are also read closely."""
+    if kind == "written":
+        yield from ((name, look in READ_CLOSELY) for name in site.pages if not name.startswith(MADE))
+        return
     for folder in MADE:
         same = [name for name in site.pages if name.startswith(folder)]
         some = same[:: max(1, len(same) // SOME)][:SOME]
@@ -37,9 +37,10 @@ def context(browser, width, scheme):
 
 
 @LOOKS
-def test_pages_are_quiet_stay_home_fit_and_can_be_read_by_everyone(context, site, axe, width, scheme):
+@pytest.mark.parametrize("kind", ["written", "made"])
+def test_pages_are_quiet_stay_home_fit_and_can_be_read_by_everyone(context, site, axe, width, scheme, kind):
     problems = []
-    for name, closely in opened(site, (width, scheme)):
+    for name, closely in opened(site, (width, scheme), kind):
         visit = Visit(context, site.url + name, until="load")
         problems += [f"{name}: {problem}" for problem in sideways(visit)]
         problems += [f"{name}: {problem}" for problem in (violations(visit, axe) if closely else [])]

@@ -11,7 +11,7 @@ from stored import stored
 import tracer
 from tracer import families
 from tracer.errors import BadRequest
-from tracer.settings import settings_of
+from tracer.settings import MOST, settings_of
 from tracer.views.page import attention
 from tracer.words import percent
 
@@ -181,6 +181,13 @@ def test_words_and_numbers_beyond_what_was_read_are_refused(opened):
         page.fill("#ask-steps", text)
         assert page.inner_text("#said-steps") == "This page reads whole numbers from 1 to 1,000 here."
         assert page.locator("#calculate.stale").count() == 1
+
+
+def test_a_count_in_clips_reaches_as_far_as_its_plans(opened):
+    page = opened("gamecraft", frames=MOST["frames"]).page
+    assert page.inner_text("#said-frames") == ""
+    page.fill("#ask-frames", str(MOST["frames"] + 1))
+    assert page.inner_text("#said-frames") == f"This page reads whole numbers from 1 to {MOST['frames']:,} here."
 
 
 def test_what_cannot_be_changed_says_why(opened):

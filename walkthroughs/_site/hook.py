@@ -1,10 +1,12 @@
 """The mkdocs hook: every lesson becomes a page, at build time, from its executed notebook."""
 
+import os
 from pathlib import Path
 
 import front
 import generated
 import source
+import stored
 from anchors import add_anchors
 from card import card
 from formulas import to_mathml
@@ -14,6 +16,10 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from pages import LessonError, box_tables, part_cells, read_lesson, to_markdown, unpack
+
+from tracer.errors import TracerError
+
+os.environ.pop("TRACER_FAMILIES", None)  # the site shows the families of this package, not those of who builds it
 
 LESSONS = Path(__file__).resolve().parents[1]
 SCHEMA = LESSONS.parent / "tracer" / "trace.schema.json"
@@ -36,7 +42,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for path, text in generated.files():
             files.append(File.generated(config, path, content=text))
         about = "Every shape with its number, its formula and its reason, from a run at real size."
-        files.append(File.generated(config, "assets/card.png", content=card(config.site_name, about)))
+        try:
+            files.append(File.generated(config, "assets/card.png", content=card(config.site_name, about)))
+        except ModuleNotFoundError as missing:
+            name = str(missing.name).partition(".")[0]
+            raise PluginError(f"The picture for other sites needs {name}: pip install {name}") from None
     try:
         for lesson in sorted(Path(config.docs_dir).glob("*.py")):
             add_page(lesson, files, config)
@@ -61,7 +71,7 @@ def on_page_content(html: str, *, page: Page, **_: object) -> str:
         raise PluginError(f"A page has formulas, which need {missing.name}: pip install {missing.name}") from None
     try:
         html = front.fill(source.fill(box_tables(html)))
-    except source.SourceError as problem:
+    except (source.SourceError, TracerError) as problem:
         raise PluginError(f"{page.file.src_uri}: {problem}") from None
     return part_cells(add_anchors(unpack(html)))
 
@@ -74,6 +84,11 @@ def on_post_page(output: str, **_: object) -> str:
 def on_post_template(output_content: str, **_: object) -> str:
     """The same on the page that stands in for a missing one."""
     return on_post_page(output_content)
+
+
+def on_post_build(**_: object) -> None:
+    """Keeps the folder of kept traces and pages from growing without end."""
+    stored.forget()
 
 
 def add_page(lesson: Path, files: Files, config: MkDocsConfig) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import stored
 
-FOLDER = stored.ROOT / ".cache" / "pages"
+FOLDER = stored.CACHE / "pages"
 
 
 def keeper(maker: str) -> Callable[[str, Callable[[], str]], str]:

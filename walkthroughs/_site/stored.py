@@ -35,7 +35,7 @@ AFTER = (
 def key() -> str:
     """A name for the state of everything that a trace depends on."""
     made = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in FROM).encode())
-    made.update(".".join(map(str, sys.version_info[:2])).encode())
+    made.update(".".join(map(str, sys.version_info[:2])).encode() + Path(__file__).read_bytes())
     home = ROOT / "tracer"
     for path in sorted(home.rglob("*.py")):
         if path.relative_to(home).parts[0] not in AFTER:
