@@ -270,6 +270,63 @@ def test_names_of_modules_decide_nothing():
         assert stage_of(trace, path) == {stage}, path
 
 
+class Flat(nn.Module):
+    """A dual-stream block without an attention module: everything stands in its forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm_v, self.norm_t, self.norm_q = nn.LayerNorm(32), nn.LayerNorm(32), nn.LayerNorm(8)
+        self.qkv_v, self.qkv_t = nn.Linear(32, 96), nn.Linear(32, 96)
+        self.out_v, self.out_t = nn.Linear(32, 32), nn.Linear(32, 32)
+        self.ff_v, self.ff_t = nn.Sequential(nn.Linear(32, 128), nn.Linear(128, 32)), nn.Linear(32, 32)
+
+    def heads(self, x):
+        return x.unflatten(-1, (3, 4, 8)).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def forward(self, video, text, cos, sin):
+        q, k, v = self.heads(self.qkv_v(self.norm_v(video)))
+        tq, tk, tv = self.heads(self.qkv_t(self.norm_t(text)))
+        q = turned(self.norm_q(q), cos, sin)
+        q, k, v = torch.cat([tq, q], 2), torch.cat([tk, k], 2), torch.cat([tv, v], 2)
+        x = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        text_out, video_out = x.split([text.shape[1], video.shape[1]], 1)
+        video, text = video + self.out_v(video_out), text + self.out_t(text_out)
+        return video + self.ff_v(video), text + self.ff_t(text)
+
+
+def turned(x, cos, sin):
+    a, b = x.chunk(2, -1)
+    return x * cos + torch.cat([-b, a], -1) * sin
+
+
+class FlatModel(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.patch, self.text = nn.Conv3d(4, 32, (1, 2, 2), (1, 2, 2)), nn.Linear(16, 32)
+        self.blocks = nn.ModuleList(Flat() for _ in range(2))
+        self.proj_out = nn.Linear(32, 16)
+
+    def forward(self, latents, text):
+        x, text = self.patch(latents).flatten(2).transpose(1, 2), self.text(text)
+        angles = torch.arange(x.shape[1])[:, None] * torch.ones(8)
+        for block in self.blocks:
+            x, text = block(x, text, angles.cos(), angles.sin())
+        return self.proj_out(x)
+
+
+def test_the_parts_of_a_block_without_an_attention_module_are_told_apart():
+    with tracer.record(model := FlatModel()) as rec, torch.no_grad():
+        model(torch.randn(1, 4, 3, 8, 8), torch.randn(1, 5, 16))
+    seen = annotate_by_code(rec.trace)
+    stages = {c.path.rpartition(".")[2]: c.stage for c in seen.find("blocks.*.*", kind="module")}
+    assert stages["norm_q"] == "qk-norm"
+    assert stages["norm_v"] != "qk-norm" != stages["norm_t"]
+    assert (stages["out_v"], stages["out_t"]) == ("attention", "attention")
+    assert (stages["ff_v"], stages["ff_t"]) == ("feed-forward", "feed-forward")
+    assert all(c.stage == "rope" for c in seen.find("blocks.*", "turned"))
+    assert [c.remark.label for c in seen.walk() if c.stage == "concat" and c.remark] == ["text, then video"]
+
+
 def test_a_convolution_that_overlaps_cuts_no_patches():
     trace = read(Odd(kernel=4), noise(2, 4, 8, 8), noise(2, 5, 6))
     assert stage_of(trace, "a") == {None}

@@ -334,7 +334,7 @@ def test_without_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     one = rope.published("six-way-64")
-    sentence = r"^Figures need matplotlib, which is not installed: pip install 'annotated-video-dit\[figures\]'\.$"
+    sentence = r"^Figures need matplotlib, which is not installed: pip install -e '\.\[figures\]' in the clone\.$"
     for ask in (
         lambda: figures.bands(one, SMALL),
         lambda: clip(one, SMALL),

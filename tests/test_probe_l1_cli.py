@@ -128,7 +128,7 @@ def test_without_matplotlib_figures_are_left_out_and_that_is_said(capsys, tmp_pa
     assert out.startswith("pocket-hunyuanvideo · 1 setting, 1 run")
     assert err == (
         "probe-l1: no figures: Figures need matplotlib, which is not installed: "
-        "pip install 'annotated-video-dit[figures]'.\n"
+        "pip install -e '.[figures]' in the clone.\n"
     )
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["cells", "log.parquet", "sweep.json"]
 
@@ -241,7 +241,7 @@ def test_a_pipeline_without_a_scheduler(refused, tmp_path):
 def test_without_pyarrow_nothing_is_begun(refused, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert refused(H, *TINY) == (
-        "This needs pyarrow, which is not installed: pip install 'annotated-video-dit[probes]'."
+        "This needs pyarrow, which is not installed: pip install -e '.[probes]' in the clone."
     )  # fmt: skip
     assert not (tmp_path / "runs").exists()
 

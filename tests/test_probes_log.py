@@ -225,7 +225,7 @@ def test_what_is_missing_is_said_in_a_sentence(package, monkeypatch, tmp_path):
     with pytest.raises(BadRequest) as raised:
         log.to_pandas() if package == "pandas" else log.to_parquet(tmp_path / "a")
     assert str(raised.value) == (
-        f"This needs {package}, which is not installed: pip install 'annotated-video-dit[probes]'."
+        f"This needs {package}, which is not installed: pip install -e '.[probes]' in the clone."
     )
 
 

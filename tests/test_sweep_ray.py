@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-pytest.importorskip("ray", reason="ray is not installed: pip install 'annotated-video-dit[ray]'")
+pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]' in the clone")
 
 from tracer.cli.probe_l1 import main
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from tracer import families
-from tracer.build import build_model, first_line, full_config, ready
+from tracer.build import build_model, fields_of, first_line, full_config, ready
 from tracer.calls import Header, Symbol, Trace
 from tracer.configs import DTYPES, check_sizes, read_config
 from tracer.derive import Reader, attach
@@ -104,9 +105,21 @@ def make_request(default: Request, asked: Mapping[str, int | None]) -> Request:
 
 
 def letters_of(family: Family, config: Mapping[str, Any], request: Request) -> dict[str, int]:
-    """The value of every letter: the request's, then the config's."""
-    sizes = family.sizes(config, request)
-    return sizes | {x.symbol: value_of(config, x) for x in family.letters(config) if x.symbol not in sizes}
+    """The value of every letter: the request's, then the config's. Raises BadConfig for one that has none."""
+    sizes = dict(family.sizes(config, request))
+    for x in family.letters(config):
+        if x.symbol not in sizes:
+            try:
+                sizes[x.symbol] = value_of(config, x)
+            except (LookupError, TypeError, ValueError):
+                raise BadConfig(
+                    f"The letter {x.symbol} of {family.name} is config field '{x.field}', and the config has no whole "
+                    f"number there; it has {', '.join(config)}."
+                ) from None
+    for depth in family.depths:
+        if depth not in config:
+            raise BadConfig(f"'{depth}' counts the blocks of {family.name}, and the config has {', '.join(config)}.")
+    return sizes
 
 
 def run(
@@ -116,9 +129,10 @@ def run(
     """One recorded forward at these values. Raises ForwardFailed with the partial trace."""
     model = build_model(family.model, config, dtype=dtype, device=device)
     recording = record(model, lines=lines)
+    plain = {"return_dict": False} if "return_dict" in inspect.signature(model.forward).parameters else {}
     try:
         with ready(family.inputs(config), values, device=device, dtype=dtype) as inputs, recording:
-            model(**inputs, return_dict=False)
+            model(**inputs, **plain)
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
         partial = recording.trace
         if header is not None:
@@ -146,7 +160,10 @@ def with_formulas(
     reader = Reader([*probed, real], free, family.depths, [parse(text) for text in family.sums(config)])
     found = attach(seen, probes, reader, grid_formulas(values))
     gaps = [f"no formula was found for a size of {numbers[-1]}." for numbers in sorted(reader.unread)]
-    gaps += [f"no formulas below {path}: a probe took another path there." for path in dict.fromkeys(reader.strayed)]
+    gaps += [
+        f"no formulas below {path or family.model}: a probe took another path there."
+        for path in dict.fromkeys(reader.strayed)
+    ]
     warnings = (*found.header.warnings, *gaps)
     return dataclasses.replace(found, header=dataclasses.replace(found.header, warnings=warnings))
 
@@ -170,7 +187,7 @@ def _from_file(place: str) -> tuple[Family, Checkpoint, dict[str, Any], list[str
     if family is None:
         known = sorted({f.model for f in families.all_families()})
         raise BadConfig(f"'{place}' is a {name}, which is not known here; known are {', '.join(known)}.")
-    known_fields = full_config(family.model, {})
+    known_fields = fields_of(family.model)
     unknown = sorted(set(given) - set(known_fields))
     fields = full_config(family.model, {k: v for k, v in given.items() if k in known_fields})
     warnings = [f"config field '{u}' is not one this diffusers version takes; it is left out." for u in unknown]
@@ -185,7 +202,7 @@ def _alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     def plain(value: Any) -> bool:
         return isinstance(value, int | float | tuple | list) and not isinstance(value, bool)
 
-    return all((plain(a[k]) and plain(b[k])) or a[k] == b[k] for k in a)
+    return all((plain(a[k]) and plain(b.get(k))) or a[k] == b.get(k) for k in a)
 
 
 def _header(
@@ -230,5 +247,12 @@ def _legend(family: Family, config: Mapping[str, Any], values: Mapping[str, int]
     out += [Symbol(d, d, config[d], "equal blocks in a row", field=d, number=True) for d in family.depths]
     for letter, (name, text, meaning) in family.short(config).items():
         formula = parse(text)
-        out.append(Symbol(letter, name, formula.evaluate(values), meaning, formula=formula))
+        if not formula.symbols <= values.keys():  # the default ones speak of p, h and d, which not every model has
+            continue
+        try:
+            value = formula.evaluate(values)
+        except ValueError:
+            given = ", ".join(f"{k} {values[k]}" for k in sorted(formula.symbols))
+            raise BadRequest(f"These sizes make no whole number of {name}: {formula} with {given}.") from None
+        out.append(Symbol(letter, name, value, meaning, formula=formula))
     return out

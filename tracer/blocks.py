@@ -74,7 +74,8 @@ class Blocks:
         what = f"Takes and returns tokens of {streams}." if streams else "One block."
         if again:
             what = f"One more of the same list, which does something else than those before it. {what}"
-        block.mark = Mark("block", "last block" if again and last else fitting(block.call.name), what)
+        single = again and last and block.call.repeat == 1
+        block.mark = Mark("block", "last block" if single else fitting(block.call.name), what)
         found = cores(block)
         homes = list(dict.fromkeys(c.module for c in found))
         for home in homes:
@@ -106,7 +107,10 @@ class Blocks:
             wide = axis(layers[-1][1].made, -1)
             layers = [(s, x) for s, x in layers if axis(x.made, -1) == wide][-3:]
         self._projections(layers, stage if cross else "qkv")
-        self._norms([s for s in before if norm(s) and not any(map(norm, s.above()))], stage if cross else "qk-norm")
+        norms = [s for s in before if norm(s) and not any(map(norm, s.above()))]
+        if whole and layers:  # those in front of the projections are of the block
+            norms = [s for s in norms if before.index(s) > before.index(layers[-1][0])]
+        self._norms(norms, stage if cross else "qk-norm")
         for spot in before:
             self._prepared(spot, home, stage if cross else "")
         for core in kernels:
@@ -114,7 +118,12 @@ class Blocks:
         after = inside[end + 1 :]
         out = [(s, x) for s in after if (x := linear(s)) is not None]
         main = next((s for s, x in out if axis(x.given, -2) not in self.guests), None)
-        for spot, x in out[:1] if whole else out:
+        if whole:  # the first for each sequence; what follows is feed-forward
+            firsts: dict[Formula, tuple[Spot, Linear]] = {}
+            for spot, x in out:
+                firsts.setdefault(axis(x.given, -2), (spot, x))
+            out = list(firsts.values())
+        for spot, x in out:
             made = self.words.axis(x.made.shape[-1])
             self._set(
                 spot, stage, spot.name,
@@ -239,7 +248,7 @@ class Blocks:
                 self._vectors(kid)
             elif norm(kid) and kid.call.kind == "module":
                 self._norm(kid, kids[i + 1 :], homes)
-            elif kid.call.name == "cat":
+            elif kid.call.name == "cat" and not any(map(turns, kid.above())):
                 self._side_by_side(kid)
             elif kid.call.name == "add" and _is_residual(kid):
                 self._residual(kid, kids[:i], homes)

@@ -25,35 +25,43 @@ def first_line(error: BaseException) -> str:
 
 
 def model_class(name: str) -> type[nn.Module]:
-    """A model class of diffusers, or of `tracer.models` for what diffusers has not.
+    """A model class of diffusers, of `tracer.models` for what diffusers has not, or of the file of its family.
 
-    Raises BadConfig where the installed version has none of that name.
+    Raises BadConfig where there is none of that name.
     """
     import diffusers
 
-    from tracer import models
+    from tracer import families, models
 
-    try:
-        found: type[nn.Module] = getattr(models if hasattr(models, name) else diffusers, name)
-    except AttributeError:
+    found = getattr(models if hasattr(models, name) else diffusers, name, None) or families.brought(name)
+    if found is None:
         raise BadConfig(
-            f"diffusers {diffusers.__version__} has no class {name}; install a newer one: pip install -U diffusers."
-        ) from None
-    return found
+            f"diffusers {diffusers.__version__} has no class {name}: install a newer one (pip install -U diffusers), "
+            "or import your own class in its family's file."
+        )
+    kind: type[nn.Module] = found
+    return kind
+
+
+def fields_of(name: str) -> dict[str, Any]:
+    """The config fields that a class takes, with their defaults; `inspect.Parameter.empty` where there is none."""
+    parameters = inspect.signature(model_class(name)).parameters.items()
+    return {k: p.default for k, p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 def full_config(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The class's constructor defaults with changes.
 
-    A field that the class does not take, or a value of another kind than its default, raises BadConfig.
+    A field that the class does not take, or a value of another kind than its default, raises BadConfig; a field that
+    has no default and is not among the changes is missing from the result.
     """
-    parameters = inspect.signature(model_class(name).__init__).parameters
-    config = {k: p.default for k, p in parameters.items() if p.default is not p.empty}
-    unknown = [k for k in changes if k not in config]
+    takes = fields_of(name)
+    config = {k: default for k, default in takes.items() if default is not inspect.Parameter.empty}
+    unknown = [k for k in changes if k not in takes]
     if unknown:
-        raise BadConfig(f"{name} takes no field '{unknown[0]}'; it takes {', '.join(config)}.")
+        raise BadConfig(f"{name} takes no field '{unknown[0]}'; it takes {', '.join(takes)}.")
     for field, value in changes.items():
-        expected = misfit(config[field], value)
+        expected = misfit(config.get(field), value)
         if expected:
             given = repr(value)[:60]
             raise BadConfig(f"config field '{field}' is {given}, where {expected} is expected.")
@@ -117,7 +125,13 @@ def build_inputs(
     """
     out: dict[str, Any] = {}
     for item in inputs:
-        sizes = [parse(axis).evaluate(values) for axis in item.axes.split()]
+        try:
+            sizes = [parse(axis).evaluate(values) for axis in item.axes.split()]
+        except KeyError as letter:
+            raise BadConfig(
+                f"The input {item.name} has the axes '{item.axes}', and there is no letter {letter.args[0]}; "
+                f"there are {', '.join(values)}."
+            ) from None
         kind = getattr(torch, dtype if item.dtype == "model" else item.dtype)
         value: Any
         if item.fill == "number":

@@ -123,6 +123,10 @@ print(f"{blocks} equal blocks; attention is {blocks * by_hand / seen.root.cost.f
 # What is missing are the formulas. One run shows how long the sequence is; what moves that number shows only when the
 # model runs at other sizes, and which of its sizes may be changed, the model does not say. A family file does.
 #
+# The class it speaks of is one of diffusers, or one of yours that the file itself defines or imports. Formulas are
+# found for what the constructor takes as arguments: the number of heads and the width of one, the sides of a patch.
+# A 2 that is written out in the code stays a 2, whatever its letter says.
+#
 # ## A family: which letters, which inputs
 #
 # [EasyAnimate](https://github.com/aigc-apps/EasyAnimate) is a video model whose class is in diffusers and which has no
@@ -246,8 +250,9 @@ FAMILY = Family(
 # ## Trace it
 #
 # Families are found by listing folders. `look_in` adds one of yours; for the commands, the variable `TRACER_FAMILIES`
-# names it. There is nothing to register. Formulas come with the trace: the class was run at a few other sizes and
-# configs, and each formula stands there because it predicted the run.
+# names it, and `PYTHONPATH` the folder of a module that the file imports. There is nothing to register. Formulas come
+# with the trace: the class was run at a few other sizes and configs, and each formula stands there because it predicted
+# the run.
 
 # %%
 from pathlib import Path

@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 from pathlib import Path
+from typing import Any
 
 from tracer.components import Pipeline
 from tracer.errors import BadConfig, BadRequest, UnknownName
@@ -63,6 +64,12 @@ def find(name: str) -> tuple[Family, Checkpoint]:
 def by_model(model: str) -> Family | None:
     """The family that a diffusers class belongs to, None where there is none."""
     return next((f for f in all_families() if f.model == model), None)
+
+
+def brought(model: str) -> Any:
+    """What the file of a model's family has by the model's name: a class that diffusers has not; None where nothing."""
+    family = by_model(model)
+    return None if family is None else getattr(importlib.import_module(f"{__name__}.{family.name}"), model, None)
 
 
 def has_pipeline(family: Family) -> bool:

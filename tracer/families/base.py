@@ -24,8 +24,11 @@ class Letter:
 
     field: the config field, `name.i` for the i-th entry of a list; empty for a size of the run, which the family's
     `sizes` knows. also: fields that always have the same value. value: what it is, where it follows from the config
-    without being a field. multiple: what its values are multiples of (head sizes must halve, and halve again).
-    number: print the value, not the letter. total: letters it is the sum of.
+    without being a field. multiple: what its values are multiples of (head sizes must halve, and halve again). number:
+    print the value, not the letter. total: letters it is the sum of. `p` and `p_t` are the sides of a patch, in rows
+    and columns and in frames: a probe takes whole patches of H, W and F only where these letters are there. Sizes are
+    read as products and sums of letters, so let the number of heads and the width of one be letters, not a width that
+    is divided by the heads.
     """
 
     symbol: str
@@ -147,15 +150,17 @@ def unchanged(config: Config, request: Request) -> Request:
 class Family:
     """The code that runs a checkpoint, and how to speak of it.
 
-    letters, inputs, constraints, fixed, notes: data that depend on the config. sizes: values of B, F, H, W, L.
-    check: what is wrong with a request. adapt: the default request of a config that fixes some of its sizes.
-    probe_config: fields that must follow the probed sizes, so that a probe takes the path of the real run.
-    limited: letters that only some values work for, and those values, three of which are probed; any other value of
-    the run itself, or none given, means that one alone. fit: makes the letters of a probe agree with each other, as
-    they do in the real run. sums: formulas of sizes with many parts, which are tried before any search. short:
-    abbreviations of the legend. depths: fields that count equal blocks. compression: of the VAE, frames and rows or
-    columns of pixels to one latent. video: whether it has frames at all. frames: what its pipeline makes of a frame
-    count. notes: None where the default notes serve. rope: how positions turn queries and keys.
+    model: name of a class of diffusers, or of one that the family's own file defines or imports. letters, inputs,
+    constraints, fixed, notes: data that depend on the config. sizes: values of B, F, H, W, L. check: what is wrong with
+    a request. adapt: the default request of a config that fixes some of its sizes. probe_config: fields that must
+    follow the probed sizes, so that a probe takes the path of the real run. limited: letters that only some values work
+    for, and those values, three of which are probed; any other value of the run itself, or none given, means that one
+    alone. fit: makes the letters of a probe agree with each other, as they do in the real run. sums: formulas of sizes
+    with many parts, which are tried before any search. short: abbreviations of the legend, letter -> name, formula,
+    meaning; those in letters that a model has not are left out. depths: fields that count equal blocks. compression: of
+    the VAE, frames and rows or columns of pixels to one latent. video: whether it has frames at all. frames: what its
+    pipeline makes of a frame count. notes: None where the default notes serve. rope: how positions turn queries and
+    keys; a family that leaves it out turns nothing.
     """
 
     name: str
@@ -224,8 +229,12 @@ def nearest(value: int, multiple: int, most: int | None = None) -> str:
 
 
 def load(name: str) -> Family:
-    """The family of a file. Raises BadConfig for a file that holds none of its name."""
-    module = importlib.import_module(f"tracer.families.{name}")
+    """The family of a file. Raises BadConfig for a file that cannot be run, or that holds none of its name."""
+    try:
+        module = importlib.import_module(f"tracer.families.{name}")
+    except Exception as error:  # whatever a file of the user's raises
+        said = " ".join(str(error).split()).rstrip(".")
+        raise BadConfig(f"The family file {name}.py cannot be loaded: {type(error).__name__}: {said}.") from error
     family = getattr(module, "FAMILY", None)
     if not isinstance(family, Family) or family.name != name:
         raise BadConfig(f"'{module.__file__}' is no family file: it has no FAMILY = Family(name=\"{name}\", ...).")

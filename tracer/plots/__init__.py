@@ -1,1 +1,1 @@
-"""Figures; the only room that knows matplotlib, which `pip install 'annotated-video-dit[figures]'` brings."""
+"""Figures; the only room that knows matplotlib, which `pip install -e '.[figures]'` brings."""

@@ -63,7 +63,7 @@ def need_matplotlib() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError:
         raise BadRequest(
-            "Figures need matplotlib, which is not installed: pip install 'annotated-video-dit[figures]'."
+            "Figures need matplotlib, which is not installed: pip install -e '.[figures]' in the clone."
         ) from None
 
 

@@ -185,7 +185,7 @@ class OnRay:
             self._ray: Any = importlib.import_module("ray")
         except ImportError as error:
             raise BadRequest(
-                "--engine ray needs ray, which is not installed: pip install 'annotated-video-dit[ray]'."
+                "--engine ray needs ray, which is not installed: pip install -e '.[ray]' in the clone."
             ) from error
 
     def check(self, cells: Sequence[Cell]) -> None:

@@ -286,7 +286,7 @@ def needed(name: str) -> Any:
     except ImportError as error:
         package = name.partition(".")[0]
         raise BadRequest(
-            f"This needs {package}, which is not installed: pip install 'annotated-video-dit[probes]'."
+            f"This needs {package}, which is not installed: pip install -e '.[probes]' in the clone."
         ) from error
 
 
