@@ -43,7 +43,7 @@ ARTICLE = Article(
     key="frames",
     title="How Frames Work in Hunyuan-GameCraft",
     author="not named in the page that was read",
-    url=None,
+    url="https://huggingface.co/spaces/jbilcke-hf/Hunyuan-GameCraft",
     about="A page in English, kept as a file of a Hugging Face Space, on the numbers 33, 34, 37, 66 and 69 in the code "
     "of Hunyuan-GameCraft 1.0, on the names of its VAEs, and on making clips of 17 frames. GameCraft's own code is not "
     "installed here: claims about it are measured on this package's account of that code and on the VAE whose layout "
