@@ -1,6 +1,5 @@
 """The default trace of each checkpoint, made once for all tests of a worker."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -8,7 +7,7 @@ SITE_CODE = Path(__file__).parents[1] / "walkthroughs" / "_site"
 if str(SITE_CODE) not in sys.path:
     sys.path.insert(0, str(SITE_CODE))
 
-from stored import key, place  # noqa: E402
+from stored import kept, key, place  # noqa: E402
 
 key()  # now, while the package is loaded: source that is edited during a run belongs to the next one
 
@@ -20,18 +19,8 @@ class Traces(dict):
         import tracer
 
         self[name] = tracer.trace(name)
-        keep(name, self[name])
+        kept(place(name), self[name].to_json)  # for the site; no test reads it
         return self[name]
-
-
-def keep(name, trace):
-    """Saves the site from tracing it again. No test reads what is kept."""
-    from tracer.files import write
-
-    path = place(name)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, json.dumps(trace.to_json()).encode())
 
 
 TRACES = Traces()

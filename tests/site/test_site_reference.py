@@ -216,8 +216,9 @@ def test_json_is_laid_out_in_lines_that_are_the_same_data():
 
 
 def test_plain_words_stay_plain():
-    assert plain("a|b *c* _d_ <e> [f] `g|h *`") == r"a\|b \*c\* \_d\_ &lt;e> \[f\] `g\|h *`"
-    assert plain("one ` alone # here") == r"one \` alone \# here"
+    assert plain("a|b *c* _d_ <e> [f] `g|h *`") == r"a&#124;b \*c\* \_d\_ &lt;e&gt; \[f\] `g\|h *`"
+    assert plain("one ` alone # here") == r"one \` alone # here"
+    assert plain("# $x$ ~y~ `z`") == "&#35; &#36;x&#36; &#126;y&#126; `z`"
 
 
 # The glossary

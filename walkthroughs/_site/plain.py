@@ -1,8 +1,6 @@
-"""Plain words on their way into Markdown: nothing in them is taken for markup."""
+"""Plain words on their way into Markdown: nothing in them is taken for markup, but for what they set as code."""
 
-import re
-
-_MARKUP = re.compile(r"[\\`*_{}\[\]|#]")
+from tracer.views import markdown
 
 
 def plain(text: str) -> str:
@@ -10,7 +8,7 @@ def plain(text: str) -> str:
     parts = " ".join(text.split()).split("`")
     if len(parts) % 2 == 0:  # a backtick without its other one
         parts = ["`".join(parts)]
-    shown = [_MARKUP.sub(r"\\\g<0>", part).replace("<", "&lt;") for part in parts[::2]]
+    shown = [markdown.plain(part) for part in parts[::2]]
     code = [part.replace("|", r"\|") for part in parts[1::2]]
     out = shown[0]
     for inside, after in zip(code, shown[1:], strict=True):

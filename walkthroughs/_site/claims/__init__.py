@@ -17,7 +17,8 @@ from typing import Any
 from stored import CACHE, ROOT, kept
 from stored import key as state_of_traces
 
-from claims.claim import Article, CheckFailed, Claim, Finding, Part, by_id, judge
+from claims.claim import Article, Claim, Finding, by_id, judge
+from claims.claim import measure as measured
 
 FOLDER = CACHE / "claims"
 SHOWING = ("cli", "diagrams", "diffs", "listings", "plots", "views")
@@ -55,8 +56,8 @@ def findings() -> dict[str, tuple[Finding, ...]]:
     """
     out = {}
     for article, (_, claims) in articles().items():
-        measured = kept(FOLDER / state(article) / f"{article}.json", partial(measure, claims))
-        out[article] = tuple(judge(claim, measured[claim.id]) for claim in claims)
+        values = kept(FOLDER / state(article) / f"{article}.json", partial(measure, claims))
+        out[article] = tuple(judge(claim, values[claim.id]) for claim in claims)
     return out
 
 
@@ -67,19 +68,9 @@ def measure(claims: tuple[Claim, ...]) -> dict[str, list[Any]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small models are far slower on two threads than on one
     try:
-        return {claim.id: [value_of(claim, part) for part in claim.parts] for claim in claims}
+        return {claim.id: measured(claim) for claim in claims}
     finally:
         torch.set_num_threads(threads)
-
-
-def value_of(claim: Claim, part: Part) -> Any:
-    """What is measured for one part. Raises CheckFailed where that breaks off."""
-    try:
-        return part.measure()
-    except Exception as problem:  # a check may run any code of any model
-        raise CheckFailed(
-            f"{claim.id}: {part.what}: cannot be measured. {type(problem).__name__}: {problem}"
-        ) from problem
 
 
 def state(article: str) -> str:

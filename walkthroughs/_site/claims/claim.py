@@ -33,11 +33,11 @@ class CheckFailed(Exception):
 
 @dataclass(frozen=True)
 class Article:
-    """One of the articles. `right` says in a sentence what a reader owes it; `url` is None where none is known."""
+    """One of the articles. right: in a sentence, what a reader owes it. author, url: None where none is known."""
 
     key: str
     title: str
-    author: str
+    author: str | None
     url: str | None
     about: str
     right: str
@@ -96,8 +96,22 @@ class Finding:
 
 
 def check(claim: Claim) -> Finding:
-    """Measures every part. Raises CheckFailed where a measurement is not what the claim holds to be so."""
-    return judge(claim, [part.measure() for part in claim.parts])
+    """Measures every part. Raises CheckFailed where a measurement breaks off, or is not what is held to be so."""
+    return judge(claim, measure(claim))
+
+
+def measure(claim: Claim) -> list[Any]:
+    """What is measured for each part. Raises CheckFailed where that breaks off."""
+    return [_value(claim, part) for part in claim.parts]
+
+
+def _value(claim: Claim, part: Part) -> Any:
+    try:
+        return part.measure()
+    except Exception as problem:  # a check may run any code of any model
+        raise CheckFailed(
+            f"{claim.id}: {part.what}: cannot be measured. {type(problem).__name__}: {problem}"
+        ) from problem
 
 
 def judge(claim: Claim, measured: Sequence[Any]) -> Finding:

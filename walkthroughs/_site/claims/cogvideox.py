@@ -43,7 +43,7 @@ from claims.claim import UNSAID, Article, Claim, Part
 ARTICLE = Article(
     key="cogvideox",
     title="CogVideoX模型walk through",
-    author="not named in the page that was read",
+    author=None,
     url=None,
     about="Notes in Chinese on how shapes flow through diffusers' CogVideoX: transformer, block, pipeline, scheduler, "
     "with open questions marked as TODO. Places are those of diffusers 0.42.1.",

@@ -42,7 +42,7 @@ from claims.claim import UNSAID, Article, Claim, Part
 ARTICLE = Article(
     key="frames",
     title="How Frames Work in Hunyuan-GameCraft",
-    author="not named in the page that was read",
+    author=None,
     url="https://huggingface.co/spaces/jbilcke-hf/Hunyuan-GameCraft",
     about="A page in English, kept as a file of a Hugging Face Space, on the numbers 33, 34, 37, 66 and 69 in the code "
     "of Hunyuan-GameCraft 1.0, on the names of its VAEs, and on making clips of 17 frames. GameCraft's own code is not "

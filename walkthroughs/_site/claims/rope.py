@@ -12,7 +12,7 @@ from claims.claim import UNSAID, Article, Claim, Part
 ARTICLE = Article(
     key="rope",
     title="An explanation of code for 3D rotary positions, in Chinese",
-    author="not named in the page that was read",
+    author=None,
     url=None,
     about="A class for 3D rotary positions, line by line: how a head is split, frequencies, rotation, coordinates, and "
     "what it is good for. The code that it reads is by its names that of SCAIL and Kaleido, and is not installed here: "

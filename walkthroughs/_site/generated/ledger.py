@@ -12,6 +12,9 @@ from typing import Any
 import claims
 from claims.claim import UNSAID, VERDICTS, Article, CheckFailed, Claim, Finding, Part, Verdict, same
 from mkdocs.exceptions import PluginError
+from plain import plain
+
+from tracer.views.markdown import pipes
 
 PAGE = "claims.md"
 NUMBERS = {1: "one article says", 2: "two articles say", 3: "three articles say", 4: "four articles say"}
@@ -76,27 +79,19 @@ show it."""
 
 
 def _summary(articles: list[Article], found: dict[str, tuple[Finding, ...]]) -> str:
-    rows = [
-        "| article | claims | " + " | ".join(VERDICTS) + " |",
-        "|---|" + "--:|" * (len(VERDICTS) + 1),
-    ]
+    rows: list[list[str]] = []
     total: Counter[str] = Counter()
     for article in articles:
         counts = Counter(finding.verdict for finding in found[article.key])
         total += counts
         cells = [_count(article.key, verdict, counts[verdict]) for verdict in VERDICTS]
-        rows.append(f"| [{plain_title(article)}](#{article.key}) | {counts.total()} | {' | '.join(cells)} |")
-    rows.append(f"| all | {total.total()} | {' | '.join(str(total[verdict]) for verdict in VERDICTS)} |")
-    return "\n".join(rows)
+        rows.append([f"[{plain(article.title)}](#{article.key})", str(counts.total()), *cells])
+    rows.append(["all", str(total.total()), *(str(total[verdict]) for verdict in VERDICTS)])
+    return pipes(("article", "claims", *VERDICTS), rows, right=("claims", *VERDICTS))
 
 
 def _count(key: str, verdict: Verdict, n: int) -> str:
     return f"[{n}](#{section(key, verdict)})" if n else "0"
-
-
-def plain_title(article: Article) -> str:
-    """The title of an article, safe in a table."""
-    return article.title.replace("|", r"\|")
 
 
 def section(key: str, verdict: Verdict) -> str:
@@ -112,17 +107,13 @@ def anchor(claim: Claim) -> str:
 def _article(article: Article, findings: tuple[Finding, ...]) -> Iterator[str]:
     yield f"## {article.title} {{: #{article.key} }}"
     where = f", [{article.url}]({article.url})" if article.url else ""
-    yield f"By {_by(article.author)}{where}. {article.about}"
+    yield f"{f'By {article.author}' if article.author else 'The page names no author'}{where}. {article.about}"
     yield f"{article.right} {LESSONS[article.key]}" if article.key in LESSONS else article.right
     for verdict, head in HEADS.items():
         chosen = [finding for finding in findings if finding.verdict == verdict]
         if chosen:
             yield f"### {head} {{: #{section(article.key, verdict)} }}"
             yield "\n".join(_finding(finding) for finding in chosen)
-
-
-def _by(author: str) -> str:
-    return f"an author who is {author}" if author.startswith("not named") else author
 
 
 def _finding(finding: Finding) -> str:

@@ -112,7 +112,7 @@ def frames(family: Family, checkpoint: Checkpoint) -> Iterator[str]:
 
 def rope(family: Family, checkpoint: Checkpoint, trace: Trace) -> Iterator[str]:
     """How positions turn queries and keys, or why nothing is turned."""
-    from tracer.rope import said
+    from tracer.rope import AXES, said
     from tracer.rope.rope3d import NoRope
     from tracer.rope.showing import show_rope
 
@@ -122,9 +122,7 @@ def rope(family: Family, checkpoint: Checkpoint, trace: Trace) -> Iterator[str]:
         yield f"{plain(checkpoint.name)} {plain(found.reason)}."
         return
     shown = show_rope(checkpoint.name)
-    axes = " + ".join(
-        f"{axis.numbers} ({name})" for name, axis in zip(("frame", "row", "column"), shown.axes, strict=True)
-    )
+    axes = " + ".join(f"{axis.numbers} ({name})" for name, axis in zip(AXES, shown.axes, strict=True))
     lines = [("numbers of a head", f"{shown.rope.head_dim} = {axes}"), ("pairing", said.pairing(shown))]
     lines += [("positions", said.positions(shown)), ("rotated", said.rotated(shown)), ("tables", said.tables(shown))]
     yield pipes(["what", "here"], [[name, plain(text)] for name, text in lines])

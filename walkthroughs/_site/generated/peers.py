@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tracer.views.markdown import pipes
+
 DATA = Path(__file__).resolve().parents[3] / "benchmarks" / "peers.json"
 OURS = "this package"
 MODELS = {"cogvideox-5b": "CogVideoX-5b", "hunyuanvideo": "HunyuanVideo", "cogvideox, tiny": "tiny CogVideoX"}
@@ -39,8 +41,8 @@ COSTS = """
 ## What it costs
 
 Times are ratios to the bare forward on tensors without values, which ran in turns with the tool in the same process,
-in CPU time on one thread: the median of up to {rounds} rounds, fewer where a call took very long. The machine had two
-cores and other work, so read them as *about as long* or *many times as long*. This package's time is that of its whole
+in CPU time on one thread: the median of up to {rounds} rounds, fewer where a call took very long. Machines are busy
+with other things too, so read them as *about as long* or *many times as long*. This package's time is that of its whole
 answer: it builds the model anew, and runs it at several small sizes for the formulas. Lines are those of the shortest
 output and of the longest.
 """
@@ -231,9 +233,8 @@ def advice(tool: str, found: Mapping[Any, Any]) -> str:
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    """A table in Markdown of cells that may hold signs of tables."""
+    return pipes(heads, [[cell.replace("|", r"\|") for cell in row] for row in rows])
 
 
 def number(value: int) -> str:

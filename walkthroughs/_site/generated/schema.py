@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from plain import plain
 from stored import ROOT, stored
 
+from tracer.views.markdown import pipes
+
 if TYPE_CHECKING:
     from tracer.calls import Trace
 
@@ -133,13 +135,13 @@ def form(option: Mapping[str, Any]) -> str:
 
 def fields(part: Mapping[str, Any]) -> str:
     """A table of fields; what must be there is marked."""
-    rows = ["| field | type | meaning |", "|---|---|---|"]
+    rows = []
     required = part.get("required", ())
     for name, spec in part["properties"].items():
         always = " *always*" if name in required else ""
         said = spec.get("description") or spec.get("title") or "See there."
-        rows.append(f"| `{name}`{always} | {kind(spec)} | {plain(said)} |")
-    return "\n".join(rows)
+        rows.append((f"`{name}`{always}", kind(spec), plain(said)))
+    return pipes(("field", "type", "meaning"), rows)
 
 
 def kind(spec: Any) -> str:
